@@ -1,0 +1,152 @@
+"""Dialects: what requests, answers, streams, errors and model lists look like on the wire.
+
+A dialect is a module here, named as routes and providers name it, that provides what `Dialect` lists; a module with
+an underscore in its name (`x_tap`) is a part of the dialect before the underscore. `adapters.registry` finds them. A
+dialect is sync and pure: bytes and values in, bytes and values out, no clock, no randomness. Dialects do not know
+each other, and none knows a provider.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import msgspec
+
+from adapters.errors import Failure
+from adapters.usage import Usage
+
+
+class ModelEntry(msgspec.Struct, frozen=True):
+    """One row of a model list: the name a client asks for, who serves it, since when (unix seconds)."""
+
+    id: str
+    owned_by: str
+    created: int = 0
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a unary answer says: its usage, whether it holds any content, and the error it really is, if it is one."""
+
+    usage: Usage | None = None
+    content: bool = False
+    failure: Failure | None = None
+
+
+class Request(Protocol):
+    """What routing needs of a request; the rest stays with the dialect."""
+
+    @property
+    def model(self) -> str:
+        """The model's name as the client wrote it."""
+        ...
+
+    @property
+    def stream(self) -> bool:
+        """Whether the answer is to be streamed."""
+        ...
+
+    @property
+    def usage_wanted(self) -> bool:
+        """Whether the client asked for usage in the stream."""
+        ...
+
+    @property
+    def choices(self) -> int:
+        """How many alternative answers were asked for."""
+        ...
+
+
+class StreamTap(Protocol):
+    """One stream of the same dialect on both sides: forwards it, and sees only what metering and recovery need."""
+
+    content: bool
+    """Whether the first real content was seen: the commit point."""
+    finished: bool
+    """Whether the upstream has given terminal evidence."""
+    done: bool
+    """Whether the stream is over; later bytes are dropped."""
+    usage: Usage | None
+    failure: Failure | None
+    """An in-band error: withheld from the output, and nothing follows it."""
+
+    @property
+    def held(self) -> int:
+        """How many bytes wait for the end of their event."""
+        ...
+
+    def feed(self, data: bytes) -> bytes:
+        """Take one read, return the whole events to forward."""
+        ...
+
+    def end(self) -> bytes:
+        """Take the end of the stream, return what is left to forward; sets `failure` when it ended too early."""
+        ...
+
+
+class OpenTap(Protocol):
+    """Makes the tap of one stream."""
+
+    def __call__(self, *, strip_usage: bool, event_bytes_max: int, choices: int = 1) -> StreamTap:
+        """Return a new tap."""
+        ...
+
+
+class Dialect(Protocol):
+    """What each dialect's module provides."""
+
+    @property
+    def KEEPALIVE(self) -> bytes:  # noqa: N802 - a constant of the module
+        """What may be sent between two events while an upstream thinks."""
+        ...
+
+    @property
+    def FORWARDED_REQUEST_HEADERS(self) -> frozenset[bytes]:  # noqa: N802
+        """The client's headers that an upstream of this dialect gets, lower-cased."""
+        ...
+
+    @property
+    def FORWARDED_ANSWER_HEADERS(self) -> frozenset[bytes]:  # noqa: N802
+        """The upstream's headers that the client gets, lower-cased."""
+        ...
+
+    @property
+    def Tap(self) -> OpenTap:  # noqa: N802 - a class of the module
+        """The tap of a same-dialect stream."""
+        ...
+
+    def parse_request(self, body: bytes) -> Request:
+        """Read a request. Raises `ClientError`."""
+        ...
+
+    def render_request(
+        self, request: Request, *, model: str, inject_usage: bool = False, drop_usage: bool = False
+    ) -> bytes:
+        """Return the request's bytes for an upstream that calls the model `model`."""
+        ...
+
+    def read_answer(self, body: bytes) -> Answer:
+        """Read a unary 2xx answer; never raises."""
+        ...
+
+    def error_status(self, failure: Failure) -> int:
+        """Return the HTTP status clients of this dialect know for a failure."""
+        ...
+
+    def error_body(self, failure: Failure) -> bytes:
+        """Return an error answer's body."""
+        ...
+
+    def error_event(self, failure: Failure) -> bytes:
+        """Return the in-band error that ends a stream."""
+        ...
+
+    def models_body(self, entries: Iterable[ModelEntry]) -> bytes:
+        """Return a model list."""
+        ...
+
+    def model_body(self, entry: ModelEntry) -> bytes:
+        """Return one model's description."""
+        ...
+
+    def read_models(self, body: bytes) -> tuple[str, ...]:
+        """Return the names in an upstream's model list. Raises `ValueError` when it is none."""
+        ...

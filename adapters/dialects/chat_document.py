@@ -1,0 +1,158 @@
+"""Chat Completions documents: what a unary answer or one chunk of a stream says, decoded no further than needed.
+
+The interesting members are decoded as `Raw`: whether they say anything is seen from their bytes, so a vendor's odd
+type (content as an array, an index as text) costs nothing and breaks nothing. A document the strict reader refuses
+gets a second, lenient reading; only what is not a JSON object at all is no document.
+"""
+
+import json
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from adapters import lenient
+from adapters.dialects import Answer
+from adapters.dialects.chat_errors import finish_error, read_error
+from adapters.dialects.chat_usage import read_usage
+from adapters.errors import Failure, Kind
+from adapters.upstream_errors import excerpt
+from adapters.usage import Usage
+
+NOTHING = Raw(b"")
+
+_EMPTY = frozenset({b"", b"null", b'""', b"[]", b"{}", b"false", b"0"})
+_ERROR = b'"error"'
+
+
+class Message(msgspec.Struct):
+    """A delta or a message: the members that are content. The last four are vendors' extensions."""
+
+    content: Raw = NOTHING
+    refusal: Raw = NOTHING
+    tool_calls: Raw = NOTHING
+    function_call: Raw = NOTHING
+    audio: Raw = NOTHING
+    reasoning_content: Raw = NOTHING
+    reasoning: Raw = NOTHING
+    reasoning_details: Raw = NOTHING
+    images: Raw = NOTHING
+
+    def has_content(self) -> bool:
+        """Whether any of them holds something; a role alone is none."""
+        return any(map(says, msgspec.structs.astuple(self)))
+
+
+class Choice(msgspec.Struct):
+    """One alternative of the answer. `usage` inside a choice is one vendor's habit."""
+
+    index: Raw = NOTHING
+    delta: Message | None = None
+    message: Message | None = None
+    finish_reason: Raw = NOTHING
+    usage: Raw = NOTHING
+    error: Raw = NOTHING
+
+    def has_content(self) -> bool:
+        """Whether its delta or message holds content."""
+        part = self.delta or self.message
+        return part is not None and part.has_content()
+
+
+class Document(msgspec.Struct):
+    """An answer or a chunk. `choices` is None when absent or null."""
+
+    choices: list[Choice] | None = None
+    usage: Raw = NOTHING
+    error: Raw = NOTHING
+
+    def failure(self) -> Failure | None:
+        """Return the error this document really is: a truthy `error`, here or in a choice, or a finish of "error"."""
+        if says(self.error):
+            return read_error(self.error)
+        for choice in self.choices or ():
+            if says(choice.error):
+                return read_error(choice.error)
+            if bytes(choice.finish_reason) == _ERROR:
+                return finish_error()
+        return None
+
+    def read_usage(self) -> Usage | None:
+        """Return the usage it reports, wherever it stands."""
+        if says(self.usage):
+            return read_usage(self.usage)
+        for choice in self.choices or ():
+            if says(choice.usage):
+                return read_usage(choice.usage)
+        return None
+
+
+_DECODER = msgspec.json.Decoder(Document)
+
+
+def says(raw: Raw) -> bool:
+    """Whether a member is there and truthy."""
+    value = bytes(raw)
+    return value not in _EMPTY and not (len(value) < 64 and value.translate(None, b" \t\r\n") in _EMPTY)
+
+
+def read_document(data: bytes) -> Document | None:
+    """Return what a payload or body says, None when it is not a JSON object. Never raises."""
+    try:
+        return _DECODER.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _read_leniently(data)
+
+
+def read_answer(body: bytes) -> Answer:
+    """Read a unary 2xx answer. Never raises: what is not an answer comes back as its failure."""
+    document = read_document(body)
+    if document is None:
+        return Answer(failure=not_this_dialect(body, "an answer"))
+    failure, usage = document.failure(), document.read_usage()
+    if failure is None and not document.choices:
+        message = "The upstream answered without any choice."
+        failure = Failure(502, Kind.UPSTREAM, message, code="empty_answer")
+    content = failure is None and any(choice.has_content() for choice in document.choices or ())
+    return Answer(usage, content, failure)
+
+
+def not_this_dialect(body: bytes, expected: str) -> Failure:
+    """Return the failure of an upstream that sent something else, with a glimpse of it."""
+    shown = excerpt(body)
+    message = f"The upstream sent something that is not {expected} of this API" + (f": {shown}" if shown else ".")
+    return Failure(502, Kind.UPSTREAM, message, code="upstream_protocol_error")
+
+
+def _read_leniently(data: bytes) -> Document | None:
+    try:
+        value = lenient.decode(data)
+    except lenient.NotJsonError:
+        return None
+    if not isinstance(value, dict):
+        return None
+    choices = value.get("choices")
+    choices = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else None
+    try:
+        return Document(
+            choices=None if choices is None else [_choice(choice) for choice in choices],
+            usage=_raw(value.get("usage")),
+            error=_raw(value.get("error")),
+        )
+    except RecursionError:
+        return None
+
+
+def _choice(value: dict[str, Any]) -> Choice:
+    raws = {name: _raw(value.get(name)) for name in ("index", "finish_reason", "usage", "error")}
+    return Choice(delta=_message(value.get("delta")), message=_message(value.get("message")), **raws)
+
+
+def _message(value: object) -> Message | None:
+    if not isinstance(value, dict):
+        return None
+    return Message(**{name: _raw(value.get(name)) for name in Message.__struct_fields__})
+
+
+def _raw(value: object) -> Raw:
+    return Raw(json.dumps(value).encode()) if value is not None else NOTHING

@@ -1,0 +1,78 @@
+"""Usage in Chat Completions documents: reading it into the normal form, and taking it out of a chunk.
+
+The numbers are read leniently (nulls, integral floats, missing totals, negatives); what a vendor counts differently is
+told apart by arithmetic, never by the vendor's name.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from adapters import lenient, sse
+from adapters.usage import Usage, count, of_counts
+
+_MEMBERS = msgspec.json.Decoder(dict[str, Raw])
+_CHOICES = msgspec.json.Decoder(list[dict[str, Raw]])
+_ENCODER = msgspec.json.Encoder()
+
+
+def read_usage(raw: Raw | bytes) -> Usage | None:
+    """Return a usage object in the normal form, None when it holds no counts.
+
+    Where vendors differ: a missing part is computed from the total; cached tokens may stand beside the details;
+    reasoning that is counted outside the completion (prompt + completion + reasoning == total) is added to it.
+    """
+    try:
+        usage = lenient.decode(raw)
+    except lenient.NotJsonError:
+        return None
+    if not isinstance(usage, dict) or not any(map(count, usage.values())):
+        return None
+    prompt, completion = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
+    total = count(usage.get("total_tokens"))
+    read, written = _details(usage, "prompt_tokens_details"), _details(usage, "completion_tokens_details")
+    reasoning = count(written.get("reasoning_tokens"))
+    if usage.get("completion_tokens") is None:
+        completion = max(total - prompt, 0)
+    elif usage.get("prompt_tokens") is None:
+        prompt = max(total - completion, 0)
+    elif reasoning and prompt + completion + reasoning == total:
+        completion += reasoning
+    return of_counts(
+        input_tokens=prompt,
+        output_tokens=completion,
+        cached_tokens=count(read.get("cached_tokens")) or _cached_beside(usage),
+        cache_write_tokens=count(read.get("cache_write_tokens")),
+        reasoning_tokens=reasoning,
+        input_audio_tokens=count(read.get("audio_tokens")),
+        output_audio_tokens=count(written.get("audio_tokens")),
+    )
+
+
+def _cached_beside(usage: dict[str, Any]) -> int:
+    return count(usage.get("prompt_cache_hit_tokens")) or count(usage.get("cached_tokens"))
+
+
+def _details(usage: dict[str, Any], name: str) -> dict[str, Any]:
+    details = usage.get(name)
+    return details if isinstance(details, dict) else {}
+
+
+def without_usage(block: bytes, payload: bytes) -> bytes:
+    """Return a chunk's event without its `usage` and those of its choices; other members keep their bytes.
+
+    A chunk that the strict reader refuses is left as it is.
+    """
+    try:
+        members = _MEMBERS.decode(payload)
+        members.pop("usage", None)
+        if "choices" in members:
+            choices = _CHOICES.decode(members["choices"])
+            if any("usage" in choice for choice in choices):
+                without = [{name: raw for name, raw in choice.items() if name != "usage"} for choice in choices]
+                members["choices"] = Raw(_ENCODER.encode(without))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return block
+    others = [line for line in sse.lines(block) if line and not line.startswith(b"data")]
+    return b"".join([line + b"\n" for line in others]) + sse.encode(_ENCODER.encode(members))

@@ -1,0 +1,62 @@
+"""Usage: what one generation consumed, in the one form metering, logs and budgets use.
+
+The rule: totals contain their parts. `input_tokens` includes what was read from and written to a prompt cache,
+`output_tokens` includes reasoning. Each dialect turns its own usage object into this form and back; vendors differ in
+what they count in and out, and that difference ends there. No value is ever negative and no part exceeds its total,
+so that who subtracts needs no checks.
+"""
+
+import msgspec
+
+TOKENS_MAX = 2**53 - 1
+"""Larger counts are an upstream's mistake; up to here every JSON reader agrees on the number (RFC 8259, section 6)."""
+
+
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The tokens of one generation. `estimated` marks numbers that no upstream reported."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    input_audio_tokens: int = 0
+    output_audio_tokens: int = 0
+    estimated: bool = False
+
+    @property
+    def total_tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+
+def count(value: object) -> int:
+    """Return a reported count as a number of tokens: whole, not negative, at most `TOKENS_MAX`; 0 for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    if value != value:  # noqa: PLR0124 - the one float that equals nothing, itself included
+        return 0
+    return int(min(max(value, 0), TOKENS_MAX))
+
+
+def of_counts(
+    *,
+    input_tokens: int,
+    output_tokens: int,
+    cached_tokens: int = 0,
+    cache_write_tokens: int = 0,
+    reasoning_tokens: int = 0,
+    input_audio_tokens: int = 0,
+    output_audio_tokens: int = 0,
+) -> Usage:
+    """Return the normal form of counts that may contradict each other: parts are cut to fit their totals."""
+    cached = min(cached_tokens, input_tokens)
+    return Usage(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cached_tokens=cached,
+        cache_write_tokens=min(cache_write_tokens, input_tokens - cached),
+        reasoning_tokens=min(reasoning_tokens, output_tokens),
+        input_audio_tokens=min(input_audio_tokens, input_tokens),
+        output_audio_tokens=min(output_audio_tokens, output_tokens),
+    )

@@ -1,0 +1,13 @@
+"""The bench drives the gateway from outside, as a process, and measures it.
+
+Three kinds of process take part, so that nobody's CPU time hides in another's:
+
+- an upstream: `bench.upstream` (scripted, honest h11 framing, every fault on demand; also embedded by the tests) or
+  `bench.canned` (one fixed answer, as cheap as Python can serve it, for load);
+- the subject: the gateway, or nginx as a reverse proxy (`bench.nginx`: the floor), or nothing (direct);
+- the load: `bench.load`, one process per job, which also reads the subject's CPU time and memory, so that both ends of
+  a measurement are taken at the same moment as its counts.
+
+`bench.lane` (`make bench`) puts them side by side, interleaved over several rounds, and prints medians with spread
+beside the targets. Nothing here imports the engine: whatever serves HTTP can be measured.
+"""

@@ -1,0 +1,117 @@
+"""The load generator: one job per process, read from stdin as JSON, its report on stdout.
+
+    echo '{"kind": "unary", "port": 8080, "key": "sk-bench", "seconds": 3}' | python -m bench.load
+
+The jobs are `bench.jobs`': a closed loop of unary requests, endless streams, arrivals in open loop, and streams held
+open. Rules: loopback only; every job ends by itself, also when the far end is silent; the CPU time of the subject is
+read here, in the same moment as the counts it is divided by; whatever failed is counted, never skipped.
+"""
+
+import sys
+from time import perf_counter
+
+import msgspec
+
+from bench.client import Connection, State
+from bench.jobs import AnyJob, Arrivals, Hold, Report, Streams, Unary
+from bench.loop import Loop, Metronome
+from bench.process import raise_open_files, rss_bytes
+from bench.wrk import run_wrk
+
+_CONNECTIONS_MAX = 4000
+
+
+def run_unary(job: Unary, loop: Loop) -> Report:
+    """Ask again on each connection as soon as it has its answer."""
+    if job.tool is not None:
+        return run_wrk(job, job.tool)
+    loop.observer.on_done = lambda connection: connection.ask(perf_counter())
+    for _ in range(job.connections):
+        loop.connect().ask(perf_counter())
+    return loop.measure(job)
+
+
+def run_streams(job: Streams, loop: Loop) -> Report:
+    """Open the streams, then count their events and the gaps between them for the length of the window."""
+    opened = loop.open_streams(job.streams)
+    report = loop.measure(job)
+    report.opened = opened
+    return report
+
+
+def run_hold(job: Hold, loop: Loop) -> Report:
+    """Hold the streams open for the window, and read the subject's memory before the first and at the end."""
+    before = rss_bytes(job.subject)
+    opened = loop.open_streams(job.streams)
+    report = loop.measure(job)
+    report.opened = sum(connection.state is State.STREAMING for connection in loop.connections)
+    report.fail("lost while held", opened - report.opened)
+    report.rss_before_bytes, report.rss_after_bytes = before, rss_bytes(job.subject)
+    return report
+
+
+def run_arrivals(job: Arrivals, loop: Loop) -> Report:
+    """Begin a stream each period, on an idle connection or a new one."""
+    idle: list[Connection] = []
+    loop.observer.on_done = idle.append
+
+    def beat(intended_s: float) -> None:
+        while idle:
+            connection = idle.pop()
+            if connection.state is State.IDLE:
+                connection.ask(intended_s)
+                return
+        if len(loop.connections) < _CONNECTIONS_MAX:
+            loop.connect().ask(intended_s)
+        else:
+            loop.observer.errors["no connection left for an arrival"] += 1
+
+    metronome = Metronome(loop, job.period_us, beat)
+
+    def settled() -> bool:
+        metronome.stop()
+        return all(connection.state in {State.IDLE, State.CLOSED} for connection in loop.connections)
+
+    try:
+        report = loop.measure(job, linger=settled)
+    finally:
+        metronome.close()
+    report.opened = len(loop.connections)
+    unanswered = sum(connection.state in {State.CONNECTING, State.WAITING} for connection in loop.connections)
+    report.fail("unanswered at the end", unanswered)
+    return report
+
+
+def run(job: AnyJob) -> Report:
+    """Run one job; takes its seconds, and at most about two minutes more when the far end is slow to open."""
+    match job:
+        case Unary():
+            canned: dict[str, object] | None = None
+        case Arrivals():
+            canned = {"events": job.events, "interval_ms": job.interval_ms}
+        case Streams() | Hold():
+            canned = {"events": 0, "interval_ms": job.interval_ms, "spread": True}
+    loop = Loop(job, canned)
+    try:
+        match job:
+            case Unary():
+                return run_unary(job, loop)
+            case Streams():
+                return run_streams(job, loop)
+            case Arrivals():
+                return run_arrivals(job, loop)
+            case Hold():
+                return run_hold(job, loop)
+    finally:
+        loop.close()
+
+
+def main() -> None:
+    """Run the job on stdin."""
+    raise_open_files()
+    report = run(msgspec.json.decode(sys.stdin.buffer.read(), type=AnyJob))
+    sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
+
+
+if __name__ == "__main__":
+    main()

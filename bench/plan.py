@@ -1,0 +1,104 @@
+"""What the canned upstream writes for a request, as whole wire images; and the marks by which the load reads it.
+
+Both ends of a measurement import this file, so what one writes the other recognises. The shapes are those of real
+answers: a unary one of ~600 bytes, an event of ~330, `"usage": null` in each event when usage was asked for.
+"""
+
+import json
+from typing import Any, NamedTuple
+
+FIELD = "x_canned"
+CONTENT_MARK = b'"content":" '
+EVENT_MARK = b"data: {"
+LAST_CHUNK = b"\r\n0\r\n\r\n"
+
+
+def _dump(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _chunk(delta: dict[str, Any], finish: str | None, *, usage: bool) -> bytes:
+    """Frame one event as a chunk of the body, with what real upstreams put in each."""
+    event: dict[str, Any] = {
+        "id": "chatcmpl-BcannedAbCdEfGhIjKlMnOpQrStUvWx",
+        "object": "chat.completion.chunk",
+        "created": 1_700_000_000,
+        "model": "canned-2026-01-01",
+        "service_tier": "default",
+        "system_fingerprint": "fp_0123456789",
+        "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}],
+        "obfuscation": "aB3dE6gH9jK2mN5p",
+    }
+    if usage:
+        event["usage"] = None
+    data = b"data: %s\n\n" % _dump(event)
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+_USAGE = {
+    "prompt_tokens": 24,
+    "completion_tokens": 20,
+    "total_tokens": 44,
+    "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+    "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+}
+_HEAD = b"HTTP/1.1 200 OK\r\ndate: Tue, 14 Nov 2023 22:13:20 GMT\r\nx-request-id: req_0123456789abcdef\r\n"
+_STREAM_HEAD = _HEAD + b"content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def _whole(document: object) -> bytes:
+    body = _dump(document)
+    return _HEAD + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def _unary() -> bytes:
+    message = {"role": "assistant", "content": " token" * 20, "refusal": None}
+    answer = {
+        "id": "chatcmpl-BcannedAbCdEfGhIjKlMnOpQrStUvWx",
+        "object": "chat.completion",
+        "created": 1_700_000_000,
+        "model": "canned-2026-01-01",
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
+        "usage": _USAGE,
+        "service_tier": "default",
+        "system_fingerprint": "fp_0123456789",
+    }
+    return _whole(answer)
+
+
+class Plan(NamedTuple):
+    """What one request body gets: a head with what precedes the first content, `events` times the event, the end."""
+
+    head: bytes
+    event: bytes
+    end: bytes
+    events: int
+    interval_s: float
+    spread: bool
+
+
+def plan_for(body: bytes) -> Plan:
+    """Read a request's body; one that is no JSON object gets the unary answer."""
+    request = json.loads(body) if body.startswith(b"{") else {}
+    if not request.get("stream"):
+        return Plan(_unary(), b"", b"", 0, 0.0, spread=False)
+    options = request.get(FIELD, {})
+    usage = bool((request.get("stream_options") or {}).get("include_usage"))
+    end = _chunk({}, "stop", usage=usage)
+    if usage:
+        last = b"data: %s\n\n" % _dump({"id": "chatcmpl-B", "model": "canned", "choices": [], "usage": _USAGE})
+        end += b"%x\r\n%s\r\n" % (len(last), last)
+    return Plan(
+        head=_STREAM_HEAD + _chunk({"role": "assistant", "content": "", "refusal": None}, None, usage=usage),
+        event=_chunk({"content": " token"}, None, usage=usage),
+        end=end + b"e\r\ndata: [DONE]\n\n" + LAST_CHUNK,
+        events=int(options.get("events", 20)),
+        interval_s=float(options.get("interval_ms", 0)) / 1000,
+        spread=bool(options.get("spread")),
+    )
+
+
+def listing() -> Plan:
+    """Give the answer to GET /models."""
+    entry = {"id": "canned", "object": "model", "created": 1_700_000_000, "owned_by": "canned"}
+    return Plan(_whole({"object": "list", "data": [entry]}), b"", b"", 0, 0.0, spread=False)

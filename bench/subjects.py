@@ -1,0 +1,99 @@
+"""What is measured: the gateway as its users start it, or nothing at all (direct). nginx is in `bench.nginx`.
+
+The gateway runs with everything on: a key to check, metrics, an access log to a file. Its CPU time is that of its
+worker processes, as /api/status names them: the supervisor and the console are not in the path of a request.
+"""
+
+import http.client
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.process import Cores, announcement, free_port, running, wait_ready
+
+KEY = "sk-bench-0123456789abcdef0123456789abcdef"
+_GATEWAY = """
+[server]
+listen = ["127.0.0.1:{port}"]
+workers = 1
+access_log = "{log}"
+
+[keys.bench]
+value = "{key}"
+
+[providers.canned]
+base_url = "http://127.0.0.1:{upstream_port}/v1"
+models = ["canned"]
+"""
+_LEAKING = re.compile(r"(_proxy|_api_key|_base_url)$|^(ollama|hedgerow)_", re.IGNORECASE)
+
+
+class Subject(NamedTuple):
+    """Something that answers on a port; `pids` are the processes whose CPU time and memory count as its own."""
+
+    name: str
+    port: int
+    pids: tuple[int, ...]
+
+
+def fetch(port: int, path: str) -> tuple[int, bytes]:
+    """GET a path from a loopback server; status 0 when nobody answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {KEY}"})
+        response = connection.getresponse()
+        return response.status, response.read()
+    except (OSError, http.client.HTTPException):
+        return 0, b""
+    finally:
+        connection.close()
+
+
+@contextmanager
+def canned(cores: Cores) -> Iterator[Subject]:
+    """Run the canned upstream; going straight to it is what `direct` means."""
+    command = [sys.executable, "-m", "bench.canned", "--follow-stdin"]
+    with running(command, on=cores.others, piped=True) as process:
+        yield Subject("direct", announcement(process)["port"], (process.pid,))
+
+
+@contextmanager
+def gateway(upstream_port: int, cores: Cores) -> Iterator[Subject]:
+    """Run `engine serve` with one worker in front of the upstream.
+
+    Raises RuntimeError, with the end of what it wrote, when it does not become ready.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        port, config, log = free_port(), Path(directory) / "bench.toml", Path(directory) / "gateway.log"
+        config.write_text(
+            _GATEWAY.format(port=port, key=KEY, upstream_port=upstream_port, log=Path(directory) / "access.log")
+        )
+        command = [sys.executable, "-m", "engine", "serve", "--config", str(config)]
+        with running(command, on=cores.subject, environ=environment(), log=str(log)) as process:
+            try:
+                wait_ready(process, lambda: fetch(port, "/health/ready")[0] == 200)
+                wait_ready(process, lambda: len(worker_pids(port)) == 1)
+            except RuntimeError as exc:
+                raise RuntimeError(f"{exc}\n{log.read_text()[-2000:]}") from exc
+            yield Subject("gateway", port, tuple(worker_pids(port)))
+
+
+def environment() -> dict[str, str]:
+    """Give this environment without what would change the gateway: proxies, keys and addresses of providers."""
+    return {name: value for name, value in os.environ.items() if not _LEAKING.search(name)}
+
+
+def worker_pids(port: int) -> list[int]:
+    """Ask a gateway for the pids of its workers; none while its console is not up."""
+    status, body = fetch(port, "/api/status")
+    if status != 200:
+        return []
+    document: dict[str, Any] = json.loads(body)
+    workers: list[dict[str, Any]] = document.get("data", document).get("workers", [])
+    return [worker["pid"] for worker in workers if worker.get("pid")]

@@ -1,0 +1,106 @@
+"""The `hedgerow` command.
+
+Decides what a person sees: options, messages, exit codes (0 done, 1 a problem that was named, 2 wrong usage). The work is
+done elsewhere, and imported when it is asked for, so that `--help` is quick.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from engine import logs
+from engine.config import Config, ConfigError, describe, load
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="The TOML file; without one, providers come from the environment.", dir_okay=False),
+]
+
+
+@app.callback()
+def hedgerow() -> None:
+    """Hedgerow: one address and one key in front of many model providers."""
+
+
+@app.command()
+def serve(
+    *,
+    config: ConfigOption = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Worker processes; overrides the file.")] = None,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C (which drain; Ctrl-C twice stops at once). SIGHUP reloads the configuration."""
+    import trio  # noqa: PLC0415 - `--help` need not load it
+
+    from engine.listeners import ListenError  # noqa: PLC0415
+    from engine.supervisor import StartError, Supervisor  # noqa: PLC0415
+
+    loaded = load_or_exit(config)
+    logs.configure(loaded.server.log_level)
+    for warning in loaded.warnings:
+        logging.warning("%s", warning)
+    demo_key = os.environ.pop("HEDGEROW_DEMO_KEY", None)
+    try:
+        trio.run(Supervisor(loaded, config, workers=workers, demo_key=demo_key, ready=announce(loaded)).run)
+    except* (ListenError, StartError) as group:
+        for error in group.exceptions:
+            fail(str(error))
+
+
+@app.command()
+def check(config: ConfigOption = None) -> None:
+    """Validate the configuration: every problem with its path, exit 1 if there is any."""
+    for line in describe(load_or_exit(config)):
+        typer.echo(line)
+
+
+@app.command()
+def demo(
+    port: Annotated[int, typer.Option(help="Port to serve on; another is taken when it is in use.")] = 8080,
+    once: Annotated[bool, typer.Option("--once", help="End after the first answer instead of serving on.")] = False,
+) -> None:
+    """Stream a real answer through the gateway, then keep serving."""
+    from engine.demo import run  # noqa: PLC0415
+
+    raise typer.Exit(run(port=port, once=once))
+
+
+def load_or_exit(path: Path | None) -> Config:
+    """Return the configuration, or print every problem and exit 1."""
+    try:
+        return load(path, os.environ)
+    except ConfigError as exc:
+        for problem in exc.problems:
+            typer.echo(f"{problem}", err=True)
+        count = len(exc.problems)
+        fail(f"{count} problem{'s' if count > 1 else ''} in {path or 'the environment'}")
+
+
+def announce(config: Config) -> Callable[[tuple[str, ...]], None]:
+    """Return what says, once, where the server is and who may use it."""
+
+    def say(addresses: tuple[str, ...]) -> None:
+        who = f"keys: {len(config.keys)}" if config.keys else "no keys, so loopback only"
+        typer.echo(f"Hedgerow serves on {', '.join(addresses)} ({who})", err=True)
+
+    return say
+
+
+def fail(message: str) -> NoReturn:
+    """Say what went wrong and exit 1."""
+    typer.echo(f"hedgerow: {message}", err=True)
+    raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

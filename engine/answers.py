@@ -1,0 +1,87 @@
+"""The surfaces a worker answers from memory: model lists and health.
+
+`/health` says only that this process serves; `/health/ready` says whether it can do its job. An unreachable provider
+never makes a gateway unready (all replicas would leave the load balancer at once); having nothing to serve makes it
+"degraded".
+"""
+
+from urllib.parse import unquote
+
+import msgspec
+
+from adapters import registry
+from adapters.errors import ClientError, Failure, Kind
+from engine.downstream import Downstream
+from engine.exchange import Exchange, Outcome
+from engine.gateway import Gateway
+from engine.headers import answer_headers, preflight_headers
+
+JSON = (b"content-type", b"application/json")
+NO_STORE = (b"cache-control", b"no-store")
+
+
+async def model_list(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None:
+    """GET /v1/models: every alias and every catalogue's models."""
+    dialect = registry.dialect(exchange.surface.dialect)
+    await _answer(gateway, exchange, downstream, dialect.models_body(gateway.router.models()))
+
+
+async def model(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None:
+    """GET /v1/models/{model}: one of them; names may hold slashes. Raises `ClientError` 404."""
+    dialect = registry.dialect(exchange.surface.dialect)
+    name = unquote(exchange.argument.decode("ascii", "replace"))
+    for entry in gateway.router.models():
+        if entry.id == name:
+            await _answer(gateway, exchange, downstream, dialect.model_body(entry))
+            return
+    message = f"the model {name!r} does not exist"
+    raise ClientError(Failure(404, Kind.NOT_FOUND, message, code="model_not_found", param="model"))
+
+
+async def health(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None:
+    """GET /health: 200 as long as this process answers, draining or not."""
+    await _answer(gateway, exchange, downstream, b'{"status":"ok"}', NO_STORE)
+
+
+async def ready(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None:
+    """GET /health/ready: 200 while new work is welcome, 503 during a drain."""
+    models = "ok" if gateway.router.can_serve else "down"
+    components = {"worker": "draining" if gateway.draining else "ok", "models": models}
+    status = "not_ready" if gateway.draining else "ready" if models == "ok" else "degraded"
+    body = msgspec.json.encode({"status": status, "components": components})
+    await _answer(gateway, exchange, downstream, body, NO_STORE, status=503 if gateway.draining else 200)
+
+
+async def preflight(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None:
+    """OPTIONS on a data route: the allowed methods, and CORS for origins that may ask."""
+    exchange.status = 204
+    exchange.outcome = Outcome.OK
+    headers = preflight_headers(exchange.request, gateway.config.server.cors_origins, exchange.argument)
+    await downstream.answer(204, [(b"x-request-id", exchange.request_id), *headers], b"")
+
+
+async def unknown(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None:
+    """A path below an API prefix that nothing serves. Raises `ClientError` 404."""
+    method, path = exchange.request.method, exchange.request.path.decode("ascii", "replace")
+    raise ClientError(Failure(404, Kind.NOT_FOUND, f"unknown route: {method} {path}", code="unknown_url"))
+
+
+async def wrong_method(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None:
+    """A path that exists, asked with a method it has not. Raises `ClientError` 405 with Allow."""
+    method, path = exchange.request.method, exchange.request.path.decode("ascii", "replace")
+    message = f"{path} does not serve {method}, only {exchange.argument.decode()}"
+    failure = Failure(405, Kind.INVALID_REQUEST, message, code="method_not_allowed", headers=((b"allow", exchange.argument),))
+    raise ClientError(failure)
+
+
+async def _answer(
+    gateway: Gateway,
+    exchange: Exchange,
+    downstream: Downstream,
+    body: bytes,
+    *headers: tuple[bytes, bytes],
+    status: int = 200,
+) -> None:
+    exchange.status = status
+    exchange.outcome = Outcome.OK
+    await downstream.answer(status, [JSON, *headers, *answer_headers(exchange, gateway.config.server.cors_origins)], body)

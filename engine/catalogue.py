@@ -1,0 +1,88 @@
+"""What the providers serve: their model lists, fetched in the background.
+
+A provider without configured models is asked for its list at the start, after a reload, and every `REFRESH_SECONDS`. A
+provider that does not answer keeps the list it had, and is asked again sooner; nothing a client does waits for any of this.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from adapters import registry
+from adapters.errors import GatewayError
+from engine.endpoint import Endpoint
+from engine.gateway import Gateway
+from engine.router import Candidate
+from engine.upstream import Attempt
+
+logger = logging.getLogger(__name__)
+
+REFRESH_SECONDS = 3600.0
+RETRY_SECONDS = 60.0
+FETCH_SECONDS_MAX = 20.0
+LIST_HEAD_BYTES_MAX = 65_536
+LIST_BYTES_MAX = 8 << 20
+
+
+class Catalogue:
+    """Keeps the endpoints' catalogues fresh. `changed` is told all the names whenever they changed, and once at the start."""
+
+    def __init__(self, gateway: Gateway, changed: Callable[[list[str]], Awaitable[None]]) -> None:
+        self._gateway = gateway
+        self._changed = changed
+        self._wake = trio.Event()
+        self._told: list[str] | None = None
+
+    def wake(self) -> None:
+        """Look again now: the configuration changed."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Refresh for ever; stops between two steps when cancelled, leaving every catalogue whole."""
+        while True:
+            self._wake = trio.Event()
+            await self._tell()
+            seconds = await self._refresh()
+            await self._tell()
+            with trio.move_on_after(seconds):
+                await self._wake.wait()
+
+    async def _refresh(self) -> float:
+        """Ask every provider once; return after how many seconds to ask again."""
+        complete = True
+        router = self._gateway.router
+        for endpoint in list(router.endpoints.values()):
+            if endpoint.config.discover and not endpoint.config.models:
+                models = await fetch(endpoint)
+                complete = complete and models is not None
+                if models:
+                    endpoint.catalogue = models
+        router.index()
+        return REFRESH_SECONDS if complete else RETRY_SECONDS
+
+    async def _tell(self) -> None:
+        models = [entry.id for entry in self._gateway.router.models()]
+        if models != self._told:
+            self._told = models
+            await self._changed(models)
+
+
+async def fetch(endpoint: Endpoint) -> tuple[str, ...] | None:
+    """Return the provider's model names, None when it did not tell."""
+    provider = endpoint.config.provider
+    attempt = Attempt(
+        Candidate(endpoint, "", endpoint.config.timeouts),
+        endpoint.message("GET", provider.models_path, b"", stream=False, headers=()),
+        head_bytes_max=LIST_HEAD_BYTES_MAX,
+        tap=None,
+    )
+    try:
+        with trio.fail_after(FETCH_SECONDS_MAX):
+            await attempt.wait_head()
+            return registry.dialect(provider.dialects[0][0]).read_models(await attempt.read_whole(LIST_BYTES_MAX))
+    except (GatewayError, ValueError, trio.TooSlowError) as exc:
+        logger.info("the model list of %s: %s", endpoint.name, exc or f"no answer for {FETCH_SECONDS_MAX:g} s")
+        return None
+    finally:
+        attempt.close()

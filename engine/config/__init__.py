@@ -1,0 +1,136 @@
+"""Configuration: hedgerow.toml and the environment into one frozen `Config`, or every reason why not.
+
+How it is read, one module a step: `options` declares every section, key, bound and default; `shape` reads a document
+by those declarations; `server` and `providers` give the values their meaning (addresses by `addresses`, secrets by
+`engine.secrets`); `model` is what comes out; `describe` renders it for people. `findings` collects what is wrong on
+the way: reading goes on to the end, so that one run names every problem. Nothing here keeps state: a reload calls
+`load` again.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from engine.config import shape
+from engine.config.addresses import BaseUrl, Listen, TcpListen, UnixListen
+from engine.config.context import Context
+from engine.config.describe import describe
+from engine.config.findings import ConfigError, Findings, Problem
+from engine.config.model import AccessLog, Alias, Config, ProviderConfig, ProxyMode, Server, Tls
+from engine.config.options import Document, Limits, Timeouts
+from engine.config.providers import build_aliases, build_providers, check_default_provider
+from engine.config.server import build_keys, build_server
+from engine.secrets import quoted
+
+__all__ = [
+    "AccessLog",
+    "Alias",
+    "BaseUrl",
+    "Config",
+    "ConfigError",
+    "Limits",
+    "Listen",
+    "Problem",
+    "ProviderConfig",
+    "ProxyMode",
+    "Server",
+    "TcpListen",
+    "Timeouts",
+    "Tls",
+    "UnixListen",
+    "describe",
+    "load",
+    "load_document",
+]
+
+FILE_BYTES_MAX = 4 * 1024 * 1024
+"""tomllib takes about a second for this much; a configuration beyond it is some other file."""
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """Read the file at `path`, or nothing but the environment when it is None.
+
+    Raises `ConfigError` with every problem. Paths in the file are relative to the file. Files and variables that it
+    names are read now, so that a reload takes new ones.
+    """
+    if path is None:
+        return load_document({}, environ)
+    findings = Findings()
+    text = _read(path, findings)
+    document = _parse(text, findings)
+    findings.raise_problems()
+    return load_document(document, environ, path=path.absolute())
+
+
+def load_document(document: Mapping[str, object], environ: Mapping[str, str], *, path: Path | None = None) -> Config:
+    """Build a `Config` of a document as `tomllib` returns it. Raises `ConfigError` with every problem, nothing else."""
+    findings = Findings()
+    context = Context(environ, Path() if path is None else path.parent, findings)
+    options = shape.read(Document, document, "", findings)
+    keys = build_keys(options.keys, context)
+    server = build_server(options.server, keys, context)
+    providers = build_providers(options, context)
+    models = build_aliases(options, providers, context)
+    check_default_provider(options, providers, context)
+    findings.raise_problems()
+    if not providers:
+        findings.warning("providers", "there is none: set the variable of a known provider, or add [providers.NAME]")
+    if path is not None and context.literals:
+        _check_permissions(path, findings)
+    return Config(
+        server=server,
+        limits=options.limits,
+        timeouts=options.timeouts,
+        keys=keys,
+        providers=MappingProxyType(providers),
+        models=MappingProxyType(models),
+        path=path,
+        warnings=findings.warnings,
+    )
+
+
+def _read(path: Path, findings: Findings) -> str:
+    """Return the text of the file, or note why it cannot be had."""
+    shown = quoted(str(path))
+    try:
+        with path.open("rb") as file:
+            content = file.read(FILE_BYTES_MAX + 1)
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else "not a path"
+        findings.problem("", f"cannot read {shown}: {reason}")
+        return ""
+    if len(content) > FILE_BYTES_MAX:
+        findings.problem("", f"{shown} is larger than {FILE_BYTES_MAX:,} bytes: not a configuration")
+        return ""
+    try:
+        # Editors on Windows begin a file with a byte order mark, which TOML does not know.
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line = content.count(b"\n", 0, exc.start) + 1
+        findings.problem("", f"{shown} is not UTF-8 (line {line})")
+        return ""
+
+
+def _parse(text: str, findings: Findings) -> dict[str, object]:
+    """Return the document, or note where it is not TOML. tomllib names line and column and quotes no value."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        findings.problem("", f"not TOML: {exc}")
+    except RecursionError:
+        findings.problem("", "not a configuration: it is nested too deeply")
+    except ValueError:
+        # A number of thousands of digits (CPython's int limit) is no TOMLDecodeError before 3.14.
+        findings.problem("", "not TOML: a number or date is out of range")
+    return {}
+
+
+def _check_permissions(path: Path, findings: Findings) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return
+    if mode & 0o004:
+        findings.warning("", f"{quoted(str(path))} holds secrets and every user of this machine can read it: chmod 600")

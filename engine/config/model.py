@@ -1,0 +1,95 @@
+"""Model: the configuration as the engine uses it. Frozen values; everything is resolved, parsed and checked.
+
+`load` builds these and nothing else does. References have become `Secret`s, addresses are parsed, paths are absolute,
+and the timeouts of a provider or an alias are whole. A reload builds another `Config`; equal parts compare equal.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+
+import msgspec
+
+from adapters.providers import Provider
+from engine.config.addresses import BaseUrl, Listen, TcpListen
+from engine.config.findings import Problem
+from engine.config.options import Limits, ServerBase, Timeouts
+from engine.keys import Key
+from engine.secrets import Secret
+
+
+class Tls(msgspec.Struct, frozen=True):
+    """The certificate chain and its private key, both PEM; they load and belong together."""
+
+    cert: Path
+    key: Path
+
+
+class AccessLog(Enum):
+    """Where access-log lines go when it is not a file."""
+
+    STDOUT = "stdout"
+    NONE = "none"
+
+
+class ProxyMode(Enum):
+    """Which proxy a provider is reached through when it is not one of its own."""
+
+    ENVIRONMENT = "env"
+    NONE = "none"
+
+
+class Server(ServerBase, frozen=True, kw_only=True):
+    """[server]: the listeners and what belongs to the process as a whole.
+
+    `keepalive_comment_seconds` is infinite where the file says 0: never.
+    """
+
+    listen: tuple[Listen, ...] = (TcpListen("127.0.0.1", 8080),)
+    tls: Tls | None = None
+    access_log: AccessLog | Path = AccessLog.STDOUT
+
+
+class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One configured provider: `name` is the operator's, `provider` describes its kind.
+
+    `headers` are lower-cased names with their values, sent with every request. `proxy` as a `Secret` is a proxy's URL,
+    which may hold a password. `ca_digest` is of the file's content, so that certificates replaced under the same path
+    make another value, and a reload takes them.
+    """
+
+    name: str
+    provider: Provider
+    base_url: BaseUrl
+    key: Secret | None = None
+    models: tuple[str, ...] = ()
+    restrict: bool = False
+    discover: bool = True
+    headers: tuple[tuple[str, Secret], ...] = ()
+    timeouts: Timeouts = Timeouts()
+    ca_file: Path | None = None
+    ca_digest: bytes = b""
+    proxy: ProxyMode | Secret = ProxyMode.ENVIRONMENT
+    from_environment: bool = False
+
+
+class Alias(msgspec.Struct, frozen=True, kw_only=True):
+    """One name of the operator's: who serves it, under which upstream name, with which patience."""
+
+    name: str
+    provider: str
+    model: str
+    timeouts: Timeouts
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything. `providers` and `models` are by name: the file's in its order, then the environment's."""
+
+    server: Server = Server()
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+    keys: tuple[Key, ...] = ()
+    providers: Mapping[str, ProviderConfig] = {}
+    models: Mapping[str, Alias] = {}
+    path: Path | None = None
+    warnings: tuple[Problem, ...] = ()

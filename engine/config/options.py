@@ -1,0 +1,226 @@
+"""Options: every key of the configuration file with its type, bounds, default and meaning, as declared data.
+
+This is the literal shape of the TOML document. `shape` reads a file by these declarations, the README's option table
+is `option_rows()`, and a test holds the two together: an option exists when it stands here. Units stand last in
+names; a bound's reason stands beside it. What the values mean together (addresses, secrets, references) is `build`'s
+business.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal, NamedTuple
+
+import msgspec
+from msgspec import NODEFAULT, Meta
+from msgspec.structs import FieldInfo
+
+SECONDS_MAX = 31_536_000
+"""A year: beyond it a number of seconds is a number of something else."""
+
+BYTES_MAX = 1 << 40
+COUNT_MAX = 10_000_000
+
+Seconds = Annotated[float, Meta(gt=0, le=SECONDS_MAX)]
+SecondsOrZero = Annotated[float, Meta(ge=0, le=SECONDS_MAX)]
+Bytes = Annotated[int, Meta(ge=1, le=BYTES_MAX)]
+BytesFrom64 = Annotated[int, Meta(ge=64, le=BYTES_MAX)]
+BytesFrom1024 = Annotated[int, Meta(ge=1024, le=BYTES_MAX)]
+"""Where less would refuse what every client or upstream sends."""
+
+CountOrZero = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
+Count = Annotated[int, Meta(ge=1, le=COUNT_MAX)]
+
+
+def about(text: str) -> Meta:
+    """Return the annotation that says what an option means: the last column of the README's table."""
+    return Meta(description=text)
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """One table of the file."""
+
+
+class Limits(Section, frozen=True, kw_only=True):
+    """Every bound of the data plane. All are per worker process; a refused request gets the named status."""
+
+    head_bytes_max: Annotated[BytesFrom1024, about("request line and headers together; over it 431")] = 32_768
+    headers_max: Annotated[Count, about("header fields of a request; over it 431")] = 100
+    target_bytes_max: Annotated[BytesFrom64, about("request target (path and query); over it 414")] = 8_192
+    body_bytes_max: Annotated[Bytes, about("request body; over it 413")] = 32 * 1024 * 1024
+    head_seconds_max: Annotated[
+        Seconds, about("from the first byte of a request to the end of its head; over it 408")
+    ] = 10
+    body_seconds_max: Annotated[Seconds, about("from the end of the head to the end of the body; over it 408")] = 60
+    idle_seconds_max: Annotated[Seconds, about("a kept-alive client connection without a request; then closed")] = 75
+    send_seconds_max: Annotated[Seconds, about("a client that takes no byte for so long is gone")] = 60
+    connections_max: Annotated[Count, about("client connections of one worker; over it 503")] = 16_384
+    requests_in_flight_max: Annotated[Count, about("requests being served by one worker; over it 503")] = 12_288
+    answer_bytes_max: Annotated[Bytes, about("a unary answer of an upstream; over it 502")] = 64 * 1024 * 1024
+    event_bytes_max: Annotated[BytesFrom1024, about("one event of a stream; over it the stream fails")] = (
+        64 * 1024 * 1024
+    )
+    upstream_connections_per_origin_max: Annotated[Count, about("connections to one upstream address; over it 503")] = (
+        12_288
+    )
+    upstream_idle_per_origin_max: Annotated[CountOrZero, about("of those, how many are kept open unused")] = 256
+    upstream_head_bytes_max: Annotated[BytesFrom1024, about("status line and headers of an upstream; over it 502")] = (
+        65_536
+    )
+    # Below the 60 s after which common load balancers drop an idle connection, so that we are the first to close it.
+    upstream_idle_seconds_max: Annotated[Seconds, about("an unused upstream connection is closed after this")] = 55
+    upstream_lifetime_seconds_max: Annotated[
+        Seconds, about("an upstream connection is not used again after this, so that DNS changes are seen")
+    ] = 3_600
+
+
+class Timeouts(Section, frozen=True, kw_only=True):
+    """How long an upstream may take. A provider overrides what it names, a model what it names after that."""
+
+    connect_seconds: Annotated[Seconds, about("name look-up, connection and TLS handshake")] = 10
+    first_content_seconds: Annotated[Seconds, about("from a request to the first content of its stream")] = 120
+    idle_seconds: Annotated[Seconds, about("between two reads of an answer that has begun")] = 300
+    unary_seconds: Annotated[Seconds, about("the whole of an answer that is not streamed")] = 600
+    total_seconds: Annotated[Seconds, about("the whole of a stream")] = 3_600
+
+
+class TimeoutOverrides(Section, frozen=True, kw_only=True):
+    """The same, each only where it differs from the level above."""
+
+    connect_seconds: Annotated[Seconds | None, about("as timeouts.connect_seconds")] = None
+    first_content_seconds: Annotated[Seconds | None, about("as timeouts.first_content_seconds")] = None
+    idle_seconds: Annotated[Seconds | None, about("as timeouts.idle_seconds")] = None
+    unary_seconds: Annotated[Seconds | None, about("as timeouts.unary_seconds")] = None
+    total_seconds: Annotated[Seconds | None, about("as timeouts.total_seconds")] = None
+
+
+AccessLogDefault = "stdout"
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class ServerBase(Section, frozen=True, kw_only=True):
+    """The options of [server] that are used as they are written."""
+
+    workers: Annotated[int, Meta(ge=1, le=256), about("worker processes; `--workers` overrides it")] = 1
+    drain_seconds: Annotated[SecondsOrZero, about("how long open streams may run on after SIGTERM")] = 600
+    keepalive_comment_seconds: Annotated[
+        SecondsOrZero,
+        about("a streaming client gets a comment when its upstream was silent for so long; 0: never"),
+    ] = 15
+    default_provider: Annotated[
+        str | None, about("who serves a model name that nobody lists; default: the only provider, if there is one")
+    ] = None
+    environment_providers: Annotated[
+        bool, about("register providers whose key stands in the environment, and use their variables as defaults")
+    ] = True
+    cors_origins: Annotated[
+        tuple[str, ...], about('origins whose pages may call the gateway, `"https://host"`, or `"*"` for any')
+    ] = ()
+    log_level: Annotated[LogLevel, about("`debug`, `info`, `warning` or `error`")] = "info"
+    console: Annotated[bool, about("serve the pages, /metrics and /api/status")] = True
+
+
+class ServerOptions(ServerBase, frozen=True, kw_only=True):
+    """[server]."""
+
+    listen: Annotated[
+        tuple[str, ...], about('`"127.0.0.1:8080"`, `"[::1]:8080"`, `"unix:/path"`; other than loopback needs keys')
+    ] = ("127.0.0.1:8080",)
+    tls_cert: Annotated[str | None, about("path of the certificate chain (PEM); TLS on every TCP address")] = None
+    tls_key: Annotated[str | None, about("path of its private key (PEM, not encrypted)")] = None
+    access_log: Annotated[str, about('`"stdout"`, `"none"`, or the path of a file')] = AccessLogDefault
+
+
+class KeyOptions(Section, frozen=True, kw_only=True):
+    """[keys.NAME]: one client key. Exactly one of the two."""
+
+    hash: Annotated[str | None, about("`sha256:` and the hexadecimal SHA-256 of the key")] = None
+    value: Annotated[str | None, about("the key: `env:NAME`, `file:PATH`, or itself (`check` warns)")] = None
+
+
+class ProviderOptions(Section, frozen=True, kw_only=True):
+    """[providers.NAME]."""
+
+    kind: Annotated[
+        str | None, about("a known provider; default: NAME if that is one, else any OpenAI-compatible server")
+    ] = None
+    base_url: Annotated[
+        str | None, about("`https://host/v1`, `http://...`, `unix:/path` or `unix:/path:/v1`; default: the kind's")
+    ] = None
+    key: Annotated[
+        str | None, about("`env:NAME`, `file:PATH`, or itself; default: the kind's variable if base_url is not given")
+    ] = None
+    models: Annotated[tuple[str, ...], about("upstream model names served as bare names")] = ()
+    restrict: Annotated[bool, about("serve only the models listed")] = False
+    discover: Annotated[bool, about("ask the provider for its model list, unless models gives it")] = True
+    headers: Annotated[dict[str, str], about("sent with every request; values may be `env:NAME` or `file:PATH`")] = {}
+    timeouts: Annotated[TimeoutOverrides, about("where it differs from [timeouts]")] = TimeoutOverrides()
+    ca_file: Annotated[str | None, about("certificates (PEM) trusted instead of the system's")] = None
+    proxy: Annotated[
+        str, about('`"env"` (HTTPS_PROXY, NO_PROXY ...), `"none"`, or `http://[user:password@]host:port`')
+    ] = "env"
+
+
+class AliasOptions(Section, frozen=True, kw_only=True):
+    """[models.ALIAS]."""
+
+    provider: Annotated[str | None, about("who serves it (required)")] = None
+    model: Annotated[str | None, about("the upstream's name for it; default: ALIAS")] = None
+    timeouts: Annotated[TimeoutOverrides, about("where it differs from the provider's")] = TimeoutOverrides()
+
+
+class Document(Section, frozen=True, kw_only=True):
+    """The whole file."""
+
+    server: ServerOptions = ServerOptions()
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+    keys: dict[str, KeyOptions] = {}
+    providers: dict[str, ProviderOptions] = {}
+    models: dict[str, AliasOptions] = {}
+
+
+SECTIONS: tuple[tuple[str, type[Section]], ...] = (
+    ("server", ServerOptions),
+    ("limits", Limits),
+    ("timeouts", Timeouts),
+    ("keys.NAME", KeyOptions),
+    ("providers.NAME", ProviderOptions),
+    ("models.ALIAS", AliasOptions),
+)
+
+
+class OptionRow(NamedTuple):
+    """One option as documentation shows it."""
+
+    path: str
+    default: str
+    unit: str
+    meaning: str
+
+
+def option_rows() -> Iterator[OptionRow]:
+    """Yield every option in the order of declaration, the sections in the order of the file."""
+    for section, struct in SECTIONS:
+        for field in msgspec.structs.fields(struct):
+            yield OptionRow(f"{section}.{field.name}", _default_shown(field), _unit(field.name), _description(field))
+
+
+def _default_shown(field: FieldInfo) -> str:
+    default = field.default if field.default is not NODEFAULT else field.default_factory()
+    if default is None or default in ((), {}) or isinstance(default, Section):
+        return "-"
+    if isinstance(default, tuple):
+        return "[" + ", ".join(f'"{item}"' for item in default) + "]"
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f'"{default}"' if isinstance(default, str) else f"{default}"
+
+
+def _unit(name: str) -> str:
+    if "_seconds" in name:
+        return "s"
+    return "bytes" if "_bytes" in name else ""
+
+
+def _description(field: FieldInfo) -> str:
+    described: tuple[Meta, ...] = field.type.__metadata__
+    return next(meta.description for meta in reversed(described) if meta.description)

@@ -1,0 +1,295 @@
+"""[providers] and [models]: where upstreams live, with which credential, and the operator's names for their models.
+
+A section says what is special; the rest comes from its kind (`adapters.providers`). The environment adds two things
+unless `server.environment_providers` is false: providers whose variable is set and that no section names, and, for a
+section that gives no base_url of its own, the kind's variables as defaults. Never the one without the other: a key
+from the environment is not sent to an address that its owner did not write beside it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+
+from adapters import registry
+from adapters.providers import Provider, SettingError
+from engine.config.addresses import BaseUrl, check_proxy_url, parse_base_url
+from engine.config.context import Context
+from engine.config.findings import below, did_you_mean
+from engine.config.model import Alias, ProviderConfig, ProxyMode
+from engine.config.options import Document, ProviderOptions, TimeoutOverrides, Timeouts
+from engine.secrets import Secret
+
+DEFAULT_KIND = "compatible"
+"""What a section is when neither its kind nor its name says otherwise: any OpenAI-compatible server."""
+
+NAMES_SHOWN_MAX = 20
+MODEL_LENGTH_MAX = 256
+MODEL_RULE = f"must be a model's name: 1 to {MODEL_LENGTH_MAX} characters without spaces"
+_MODEL = re.compile(rf"[^\s\x00-\x1f\x7f]{{1,{MODEL_LENGTH_MAX}}}\Z")
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_CONFIDENTIAL_FIELD = re.compile(r"auth|cookie|key|secret|token", re.IGNORECASE)
+
+OWN_FIELDS = frozenset(
+    {
+        *("host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade"),
+        *("expect", "proxy-connection"),
+    }
+)
+"""What the wire layer writes itself (RFC 9110 section 7.6.1, RFC 9112); a second one makes a request ambiguous."""
+
+
+def build_providers(document: Document, context: Context) -> dict[str, ProviderConfig]:
+    """Return the providers by name: the sections in their order, then those of the environment."""
+    providers = {}
+    for name, options in document.providers.items():
+        built = _Section(name, options, document, context).build()
+        if built is not None:
+            providers[name] = built
+    if document.server.environment_providers:
+        providers.update(_from_environment(document, context))
+    return providers
+
+
+class _Section:
+    """One [providers.NAME] being read."""
+
+    __slots__ = ("context", "document", "name", "options", "path")
+
+    def __init__(self, name: str, options: ProviderOptions, document: Document, context: Context) -> None:
+        self.name = name
+        self.options = options
+        self.document = document
+        self.context = context
+        self.path = below("providers", name)
+
+    def build(self) -> ProviderConfig | None:
+        """Return the provider, or None when something about it is a problem."""
+        options, context = self.options, self.context
+        context.named(self.name, self.path)
+        provider = self._kind()
+        base_url = self._base_url(provider)
+        ca_file = None if options.ca_file is None else self._ca_file(options.ca_file, base_url)
+        key = self._key(provider)
+        proxy = self._proxy()
+        headers = tuple(self._headers())
+        self._check_models()
+        if provider is None or base_url is None or context.findings.within(self.path):
+            return None
+        if key is not None and base_url.scheme == "http" and not base_url.private:
+            context.findings.warning(f"{self.path}.base_url", "is http: the key crosses the network in clear")
+        return ProviderConfig(
+            name=self.name,
+            provider=provider,
+            base_url=base_url,
+            key=key,
+            models=options.models,
+            restrict=options.restrict,
+            discover=options.discover,
+            headers=headers,
+            timeouts=overlaid(self.document.timeouts, options.timeouts),
+            ca_file=ca_file,
+            ca_digest=b"" if ca_file is None else sha256(ca_file.read_bytes()).digest(),
+            proxy=proxy,
+        )
+
+    def _kind(self) -> Provider | None:
+        known = registry.providers()
+        kind = self.options.kind
+        if kind is None:
+            return known.get(self.name, known[DEFAULT_KIND])
+        if kind not in known:
+            hint = did_you_mean(kind, known) or "; known: " + ", ".join(known)
+            self.context.findings.problem(f"{self.path}.kind", f"is not a kind of provider{hint}")
+        return known.get(kind)
+
+    @property
+    def _environment_allowed(self) -> bool:
+        """Whether the kind's variables are this section's defaults: only for an address that is not the file's."""
+        return self.options.base_url is None and self.document.server.environment_providers
+
+    def _base_url(self, provider: Provider | None) -> BaseUrl | None:
+        path, given = f"{self.path}.base_url", self.options.base_url
+        if given is not None:
+            base_url = self.context.parsed(parse_base_url, given, path)
+            return (
+                base_url if base_url is None or provider is None else _completed(base_url, provider, path, self.context)
+            )
+        if provider is None:
+            return None
+        variable = provider.base_url_env
+        if variable is not None and self._environment_allowed and self.context.environ.get(variable, "").strip():
+            return _address_from_environment(provider, variable, self.context)
+        if provider.base_url is None:
+            self.context.findings.problem(path, "is missing: this kind of provider has no address of its own")
+            return None
+        return parse_base_url(provider.base_url)
+
+    def _key(self, provider: Provider | None) -> Secret | None:
+        path = f"{self.path}.key"
+        if self.options.key is not None:
+            return self.context.secret(self.options.key, path)
+        if provider is None or provider.key_env is None:
+            return None
+        if self._environment_allowed and self.context.environ.get(provider.key_env, "").strip():
+            return self.context.secret(f"env:{provider.key_env}", path)
+        if provider.key_required and self.options.base_url is None:
+            self.context.findings.problem(path, f'is missing: set {provider.key_env}, or write key = "env:NAME"')
+        return None
+
+    def _ca_file(self, name: str, base_url: BaseUrl | None) -> Path | None:
+        path = f"{self.path}.ca_file"
+        if base_url is not None and base_url.scheme != "https":
+            self.context.findings.problem(path, "is only of use with an https:// base_url")
+            return None
+        return self.context.authorities(name, path)
+
+    def _proxy(self) -> ProxyMode | Secret:
+        text = self.options.proxy
+        if text in {mode.value for mode in ProxyMode}:
+            return ProxyMode(text)
+        path = f"{self.path}.proxy"
+        # Only a URL with credentials is confidential.
+        secret = self.context.secret(text, path, confidential="@" in text)
+        if secret is not None:
+            self.context.parsed(check_proxy_url, secret.reveal(), path)
+        return ProxyMode.NONE if secret is None else secret
+
+    def _headers(self) -> Iterator[tuple[str, Secret]]:
+        seen: set[str] = set()
+        for name, reference in self.options.headers.items():
+            path = below(f"{self.path}.headers", name)
+            folded = name.lower()
+            if not _FIELD_NAME.match(name):
+                self.context.findings.problem(path, "is not the name of a header field")
+            elif folded in OWN_FIELDS:
+                self.context.findings.problem(path, "is a field that the gateway writes itself")
+            elif folded in seen:
+                self.context.findings.problem(path, "is there twice: names of header fields do not differ in case")
+            else:
+                seen.add(folded)
+                confidential = _CONFIDENTIAL_FIELD.search(name) is not None
+                value = self.context.secret(reference, path, spaces=True, confidential=confidential)
+                if value is not None:
+                    yield folded, value
+
+    def _check_models(self) -> None:
+        findings, models = self.context.findings, self.options.models
+        first: dict[str, int] = {}
+        for i, model in enumerate(models):
+            path = f"{self.path}.models[{i}]"
+            if not _MODEL.match(model):
+                findings.problem(path, MODEL_RULE)
+            elif model in first:
+                findings.problem(path, f"is listed twice: see [{first[model]}]")
+            first.setdefault(model, i)
+        if self.options.restrict and not models:
+            findings.problem(f"{self.path}.restrict", "needs models: without a list nothing would be served")
+
+
+def build_aliases(document: Document, providers: Mapping[str, ProviderConfig], context: Context) -> dict[str, Alias]:
+    """Return the operator's model names. An alias never hides a provider's own `provider/model` names."""
+    known = {*document.providers, *providers}
+    aliases = {}
+    for name, options in document.models.items():
+        path = below("models", name)
+        findings = context.findings
+        if not _MODEL.match(name):
+            findings.problem(path, MODEL_RULE)
+        if name.partition("/")[0] in known:
+            findings.problem(path, "shadows a provider: NAME and NAME/anything belong to the provider of that name")
+        if options.provider is None:
+            findings.problem(f"{path}.provider", "is missing")
+        elif options.provider not in known:
+            _unknown_provider(f"{path}.provider", options.provider, known, context)
+        model = name if options.model is None else options.model
+        if not _MODEL.match(model):
+            findings.problem(f"{path}.model", MODEL_RULE)
+        provider = None if options.provider is None else providers.get(options.provider)
+        if provider is None:
+            continue
+        if provider.restrict and model not in provider.models:
+            findings.problem(f"{path}.model", "is not among the models that its provider is restricted to")
+        timeouts = overlaid(provider.timeouts, options.timeouts)
+        aliases[name] = Alias(name=name, provider=provider.name, model=model, timeouts=timeouts)
+    return aliases
+
+
+def _from_environment(document: Document, context: Context) -> Iterator[tuple[str, ProviderConfig]]:
+    """Yield the providers whose variables are set and whose name no section takes."""
+    for name, provider in registry.providers().items():
+        if name in document.providers:
+            continue
+        try:
+            registration = provider.from_environment(context.environ)
+        except SettingError as exc:
+            context.findings.problem(
+                f"environment.{exc.variable}", f"cannot be used for {provider.title}: is malformed"
+            )
+            continue
+        if registration is None:
+            continue
+        base_url = context.parsed(parse_base_url, registration.base_url, f"environment.{provider.base_url_env}")
+        key = None
+        if registration.key is not None:
+            key = context.secret(f"env:{provider.key_env}", f"environment.{provider.key_env}")
+        if base_url is not None and (key is not None or registration.key is None):
+            yield (
+                name,
+                ProviderConfig(
+                    name=name,
+                    provider=provider,
+                    base_url=base_url,
+                    key=key,
+                    timeouts=document.timeouts,
+                    from_environment=True,
+                ),
+            )
+
+
+def _address_from_environment(provider: Provider, variable: str, context: Context) -> BaseUrl | None:
+    """Return the address that a kind's variable names, in the forms its vendor's own tools read."""
+    path = f"environment.{variable}"
+    try:
+        text = provider.read_base_url(context.environ[variable].strip())
+    except ValueError:
+        # Its sentence may quote the value: urllib's does.
+        context.findings.problem(path, f"cannot be used for {provider.title}: is malformed")
+        return None
+    return context.parsed(parse_base_url, text, path)
+
+
+def _completed(base_url: BaseUrl, provider: Provider, path: str, context: Context) -> BaseUrl | None:
+    """Return the address with the path its kind implies, or note that it already names a dialect's own path."""
+    for _, dialect_path in provider.dialects:
+        if base_url.path.endswith(dialect_path):
+            context.findings.problem(path, f"must end before {dialect_path}, which is appended to it")
+            return None
+    return base_url if base_url.scheme == "unix" else parse_base_url(provider.read_base_url(str(base_url)))
+
+
+def check_default_provider(document: Document, providers: Mapping[str, ProviderConfig], context: Context) -> None:
+    """Note a default provider that does not exist."""
+    name = document.server.default_provider
+    known = {*document.providers, *providers}
+    if name is not None and name not in known:
+        _unknown_provider("server.default_provider", name, known, context)
+
+
+def overlaid(timeouts: Timeouts, overrides: TimeoutOverrides) -> Timeouts:
+    """Return `timeouts` with what `overrides` names."""
+    named = {name: seconds for name, seconds in msgspec.structs.asdict(overrides).items() if seconds is not None}
+    return msgspec.structs.replace(timeouts, **named)
+
+
+def _unknown_provider(path: str, name: str, known: set[str], context: Context) -> None:
+    """Note a name that no provider has, unless there would be one without a problem that is noted already."""
+    kind = registry.providers().get(name)
+    variables = () if kind is None else (kind.key_env, kind.base_url_env)
+    noted = (below("providers", name), *(f"environment.{variable}" for variable in variables))
+    if any(context.findings.within(each) for each in noted):
+        return
+    there_are = f"; there are {', '.join(sorted(known)[:NAMES_SHOWN_MAX])}" if known else "; there is none"
+    context.findings.problem(path, f"is not a configured provider{did_you_mean(name, sorted(known)) or there_are}")

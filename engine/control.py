@@ -1,0 +1,81 @@
+"""The channel between the supervisor and one worker: JSON lines over a socket pair.
+
+Downwards go commands, upwards what the supervisor must know. The end of the channel is a message too: a worker whose
+supervisor is gone drains and exits, so that no worker outlives its supervisor for longer than its streams.
+"""
+
+import contextlib
+import socket
+from enum import Enum
+
+import msgspec
+import trio
+
+LINE_BYTES_MAX = 4 << 20
+"""The longest message is a model list."""
+
+
+class Command(Enum):
+    """What a supervisor asks of a worker."""
+
+    DRAIN = "drain"
+    RELOAD = "reload"
+    STOP = "stop"
+
+
+class Event(Enum):
+    """What a worker tells its supervisor."""
+
+    READY = "ready"
+    RELOADED = "reloaded"
+    REJECTED = "rejected"
+    MODELS = "models"
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One line upwards; `models` only with MODELS."""
+
+    event: Event
+    models: list[str] = []
+
+
+class Order(msgspec.Struct, frozen=True):
+    """One line downwards."""
+
+    command: Command
+
+
+class Channel:
+    """One end: sends one kind of message and receives the other. `receive` is for one task, `send` for any number."""
+
+    def __init__(self, sock: socket.socket, kind: type[Message] | type[Order]) -> None:
+        self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+        self._sending = trio.Lock()
+        self._decoder = msgspec.json.Decoder(kind)
+        self._buffer = bytearray()
+
+    async def send(self, message: Message | Order) -> None:
+        """Send one message; one that nobody reads any more is dropped."""
+        async with self._sending:
+            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self._stream.send_all(msgspec.json.encode(message) + b"\n")
+
+    async def receive(self) -> Message | Order | None:
+        """Return the next message, None when the other side is gone."""
+        while True:
+            line, newline, rest = self._buffer.partition(b"\n")
+            if newline:
+                self._buffer = rest
+                return self._decoder.decode(line)
+            assert len(self._buffer) <= LINE_BYTES_MAX
+            try:
+                data = await self._stream.receive_some()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return None
+            if not data:
+                return None
+            self._buffer += data
+
+    async def aclose(self) -> None:
+        """Close this end."""
+        await self._stream.aclose()

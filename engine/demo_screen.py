@@ -1,0 +1,157 @@
+"""What `hedgerow demo` shows: lines, a spinner while one waits, the answer as it comes, and what to copy.
+
+The rule: everything can be piped. Without a terminal there is no spinner, no colour and no wrapping, and each thing is
+said once. What comes from a model is text and nothing else: no markup of ours, no control sequence of its own. Snippets
+stand without a frame, so that a mouse can take them.
+
+What happens, and when, is `engine.demo`'s.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.text import Text
+
+MODELS_SHOWN_MAX = 8
+"""Model names printed; a provider from the environment may list hundreds."""
+
+CONTROL = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+"""C0 and C1 control characters: in an answer they would move the reader's cursor or recolour the terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How the answer came: tokens of the answer, seconds to its first and from its first to its last."""
+
+    tokens: int
+    ttft_seconds: float
+    answer_seconds: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens after the first over the time they took; 0 when there is none."""
+        return (self.tokens - 1) / self.answer_seconds if self.tokens > 1 and self.answer_seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a client needs."""
+
+    address: str
+    key: str
+    model: str
+
+    @property
+    def base_url(self) -> str:
+        """The address SDKs are given."""
+        return f"{self.address}/v1"
+
+
+class Screen:
+    """The demo's standard output."""
+
+    __slots__ = ("_console", "_waiting")
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._waiting = ""
+
+    def say(self, line: str) -> None:
+        """Print one line as it is."""
+        self._console.print(Text(line))
+
+    @contextmanager
+    def waiting(self, title: str) -> Iterator["Waiting"]:
+        """Show that something takes time: a spinner in a terminal, one line elsewhere."""
+        if not self._console.is_terminal:
+            self.say(f"{title} ...")
+            yield Waiting(title, None)
+            return
+        with self._console.status(Text(title), spinner="dots") as status:
+            yield Waiting(title, status.update)
+
+    def question(self, model: str, text: str) -> None:
+        """Print what is asked, before the answer."""
+        self._console.print()
+        self._console.print(Text(f"{model} < ", style="dim") + Text(text, style="bold"))
+        self._console.print(Text(f"{model} > ", style="dim"), end="")
+
+    def token(self, text: str) -> None:
+        """Print the next piece of the answer at once."""
+        self._console.print(Text(text.translate(CONTROL)), end="")
+
+    def figures(self, figures: Figures) -> None:
+        """End the answer and say how fast it came."""
+        self._console.print()
+        self._console.print()
+        line = (
+            f"first token after {figures.ttft_seconds * 1000:.0f} ms, {figures.tokens} tokens, "
+            f"{figures.tokens_per_second:.0f} tokens/s"
+        )
+        self._console.print(Text(line, style="green"))
+
+    def access(self, access: Access, models: Sequence[str]) -> None:
+        """Print where the gateway is, how to enter it, and snippets to copy."""
+        more = f" and {len(models) - MODELS_SHOWN_MAX} more" if len(models) > MODELS_SHOWN_MAX else ""
+        rows = (
+            ("Base URL", access.base_url),
+            ("API key", access.key),
+            ("Models", ", ".join(models[:MODELS_SHOWN_MAX]) + more),
+            ("Page", f"{access.address}/"),
+        )
+        self._console.print()
+        for name, value in rows:
+            self._console.print(Text(f"{name:<10}", style="bold") + Text(value.translate(CONTROL)))
+        for name, code in snippets(access).items():
+            self._console.print()
+            self._console.print(Text(name, style="bold"))
+            self._console.print(Text(code))
+
+
+class Waiting:
+    """A title that can be told more while one waits."""
+
+    __slots__ = ("_title", "_update")
+
+    def __init__(self, title: str, update: Callable[[Text], None] | None) -> None:
+        self._title = title
+        self._update = update
+
+    def tell(self, detail: str) -> None:
+        """Show `detail` beside the title; without a terminal it is not worth a line."""
+        if self._update is not None:
+            self._update(Text(f"{self._title} {detail}"))
+
+
+def snippets(access: Access) -> dict[str, str]:
+    """Return, by language, programs that ask the gateway something and print the answer as it streams."""
+    body = {"model": access.model, "stream": True, "messages": [{"role": "user", "content": "Say hello."}]}
+    model, base_url, key = json.dumps(access.model), json.dumps(access.base_url), json.dumps(access.key)
+    return {
+        "curl": (
+            f"curl -N {access.base_url}/chat/completions \\\n"
+            f"  -H 'Authorization: Bearer {access.key}' \\\n"
+            f"  -H 'Content-Type: application/json' \\\n"
+            f"  -d '{json.dumps(body)}'"
+        ),
+        "Python (pip install openai)": (
+            "from openai import OpenAI\n"
+            "\n"
+            f"client = OpenAI(base_url={base_url}, api_key={key})\n"
+            'messages = [{"role": "user", "content": "Say hello."}]\n'
+            f"for chunk in client.chat.completions.create(model={model}, messages=messages, stream=True):\n"
+            "    if chunk.choices:\n"
+            '        print(chunk.choices[0].delta.content or "", end="", flush=True)'
+        ),
+        "JavaScript (npm install openai)": (
+            'import OpenAI from "openai";\n'
+            "\n"
+            f"const client = new OpenAI({{ baseURL: {base_url}, apiKey: {key} }});\n"
+            'const messages = [{ role: "user", content: "Say hello." }];\n'
+            f"const stream = await client.chat.completions.create({{ model: {model}, messages, stream: true }});\n"
+            'for await (const chunk of stream) process.stdout.write(chunk.choices[0]?.delta?.content ?? "");'
+        ),
+    }

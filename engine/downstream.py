@@ -1,0 +1,106 @@
+"""The answering half of one downstream connection: heads, framing, and what was already said.
+
+Decides how an answer is framed (content-length, chunked, or closed at the end for HTTP/1.0) and holds the one fact that
+every error path asks for: has the head gone out? Sends are one `send` per call. A client that takes no byte for
+`send_seconds_max` is treated as gone. This module knows no dialect and no upstream.
+"""
+
+from collections.abc import Iterable
+from enum import Enum
+
+import trio
+
+from engine import http1
+from engine.net import Broken, Stream
+from engine.stream import Bytes
+
+
+class Reply(Enum):
+    """How much of the current answer has been sent."""
+
+    NOTHING = "nothing"
+    STREAMING = "streaming"
+    ENDED = "ended"
+
+
+TRANSITIONS: dict[Reply, frozenset[Reply]] = {
+    Reply.NOTHING: frozenset({Reply.STREAMING, Reply.ENDED}),
+    Reply.STREAMING: frozenset({Reply.ENDED}),
+    Reply.ENDED: frozenset({Reply.NOTHING}),
+}
+
+
+class ClientGone(Exception):  # noqa: N818 - a fact about the client, not an error of ours
+    """The client closed, reset, or stopped reading for `send_seconds_max`."""
+
+
+class Downstream:
+    """Answers requests on one accepted connection, one at a time, in order.
+
+    Not concurrent: exactly one task answers. After `ClientGone` or a cancelled send the connection must be closed, since
+    part of an answer may be on the wire; `reply` then never reached ENDED.
+    """
+
+    __slots__ = ("bytes_out", "chunked", "head_only", "keep_alive", "reply", "send_seconds_max", "stream")
+
+    def __init__(self, stream: Stream, *, send_seconds_max: float) -> None:
+        self.stream = stream
+        self.send_seconds_max = send_seconds_max
+        self.reply = Reply.ENDED
+        self.keep_alive = True
+        self.chunked = True
+        self.head_only = False
+        self.bytes_out = 0
+
+    def begin(self, request: http1.Request) -> None:
+        """Take the next request: its version and method decide the framing of its answer."""
+        self._become(Reply.NOTHING)
+        self.keep_alive = request.keep_alive
+        self.chunked = request.version == "1.1"
+        self.head_only = request.method == "HEAD"
+        self.bytes_out = 0
+
+    async def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        """Send a whole answer. Raises `ClientGone`. Cancelled: the connection must be closed."""
+        self._become(Reply.ENDED)
+        fields = [*headers, (b"connection", b"close")] if not self.keep_alive else headers
+        message = http1.render_response(status, fields, body)
+        if self.head_only:
+            message = message[: len(message) - len(body)]
+        await self.send(message)
+
+    def stream_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """Return the head of a streamed answer; the caller sends it together with the first bytes."""
+        self._become(Reply.STREAMING)
+        fields = list(headers)
+        if self.chunked:
+            fields.append((b"transfer-encoding", b"chunked"))
+        else:
+            self.keep_alive = False
+        if not self.keep_alive:
+            fields.append((b"connection", b"close"))
+        return http1.render_head(status, fields)
+
+    def frame(self, data: bytes) -> bytes:
+        """Frame stream bytes for the wire; empty stays empty, since an empty chunk would end the stream."""
+        return http1.chunk(data) if self.chunked and data else data
+
+    def end_of_stream(self) -> bytes:
+        """Return the bytes that end a streamed answer."""
+        self._become(Reply.ENDED)
+        return http1.LAST_CHUNK if self.chunked else b""
+
+    async def send(self, message: Bytes) -> None:
+        """Send all of `message`; waits for a slow client. Raises `ClientGone`."""
+        try:
+            sent = self.stream.send_nowait(message)
+            if sent < len(message):
+                with trio.fail_after(self.send_seconds_max):
+                    await self.stream.send(memoryview(message)[sent:])
+        except (Broken, trio.TooSlowError) as exc:
+            raise ClientGone from exc
+        self.bytes_out += len(message)
+
+    def _become(self, reply: Reply) -> None:
+        assert reply in TRANSITIONS[self.reply], f"{self.reply} -> {reply}"
+        self.reply = reply

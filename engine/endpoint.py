@@ -1,0 +1,95 @@
+"""One configured provider, ready to be asked: where it is, how it is signed for, its connections and its catalogue.
+
+Everything about a request that does not depend on the request (request line, host, signature, fixed headers) is rendered
+once here. The endpoint owns the provider's connection pool, so that connections live and die with the configuration
+they were made under. It does not choose, retry or wait.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+
+from adapters.errors import Failure
+from engine.config import Limits, ProviderConfig, ProxyMode
+from engine.connect import connect
+from engine.net import Origin, Stream, client_tls_context
+from engine.pool import Pool
+from engine.proxy import Proxy, proxy_for, proxy_from_url
+from engine.secrets import Secret
+
+USER_AGENT = b"hedgerow"
+
+
+class Endpoint:
+    """A provider and its pool. `catalogue` is what it is known to serve, configured or fetched."""
+
+    __slots__ = ("_heads", "catalogue", "config", "limits", "name", "origin", "pool")
+
+    def __init__(self, config: ProviderConfig, limits: Limits) -> None:
+        url = config.base_url
+        self.config = config
+        self.limits = limits
+        self.name = config.name
+        self.origin = Origin(url.scheme, url.host, url.port)
+        self.catalogue: tuple[str, ...] = config.models or config.provider.models
+        self._heads: dict[tuple[str, str, bool], bytes] = {}
+        self.pool = Pool(
+            self._connector(),
+            connections_per_origin_max=limits.upstream_connections_per_origin_max,
+            idle_per_origin_max=limits.upstream_idle_per_origin_max,
+            idle_seconds_max=limits.upstream_idle_seconds_max,
+            lifetime_seconds_max=limits.upstream_lifetime_seconds_max,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {self.name} {self.origin} {self.pool!r}>"
+
+    def classify(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> tuple[Failure, bool]:
+        """Return what an error answer of this provider means, and whether another attempt may succeed."""
+        failure = self.config.provider.failure(status, headers, body)
+        return failure, self.config.provider.retryable(failure)
+
+    def serves(self, model: str) -> bool:
+        """Whether `provider/model` may be passed on: anything, unless the operator restricted the provider."""
+        return not self.config.restrict or model in self.config.models
+
+    def message(self, method: str, path: str, body: bytes, *, stream: bool, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """Return a whole request: one `bytes`, so that it leaves in one send."""
+        key = (method, path, stream)
+        head = self._heads.get(key)
+        if head is None:
+            head = self._heads[key] = self._head(method, path, stream=stream)
+        extra = b"".join([b"%b: %b\r\n" % header for header in headers])
+        if method == "GET":
+            return b"%b%b\r\n" % (head, extra)
+        return b"%b%bcontent-length: %d\r\n\r\n%b" % (head, extra, len(body), body)
+
+    def _connector(self) -> Callable[[Origin], Awaitable[Stream]]:
+        """Return what opens a connection to this provider, through its proxy and under its trust."""
+        config = self.config
+        tls = None
+        if self.origin.scheme == "https":
+            tls = client_tls_context(str(config.ca_file) if config.ca_file is not None else None)
+        proxy: Proxy | None = None
+        if isinstance(config.proxy, Secret):
+            proxy = proxy_from_url(config.proxy.reveal(), source=f"providers.{config.name}.proxy")
+        elif config.proxy is ProxyMode.ENVIRONMENT:
+            proxy = proxy_for(self.origin, os.environ)
+        return partial(connect, tls=tls, proxy=proxy)
+
+    def _head(self, method: str, path: str, *, stream: bool) -> bytes:
+        config = self.config
+        headers: dict[bytes, bytes] = {
+            b"host": config.base_url.authority.encode("ascii"),
+            b"user-agent": USER_AGENT,
+            b"accept": b"text/event-stream" if stream else b"application/json",
+            b"accept-encoding": b"identity",
+        }
+        if method != "GET":
+            headers[b"content-type"] = b"application/json"
+        headers.update(config.provider.headers)
+        headers.update(config.provider.sign(config.key.reveal() if config.key is not None else None))
+        headers.update((name.encode("ascii"), value.reveal().encode("latin-1")) for name, value in config.headers)
+        target = config.base_url.path + path
+        lines = [f"{method} {target} HTTP/1.1".encode("ascii"), *(b"%b: %b" % header for header in headers.items())]
+        return b"\r\n".join(lines) + b"\r\n"

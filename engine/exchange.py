@@ -1,0 +1,96 @@
+"""One downstream request and all that happens to it.
+
+An `Exchange` is a record, not an actor: the layers and the relay write into it, and the record layer reads it once, at
+the end, whatever happened. Clock readings are trio's (seconds, monotonic). It knows no dialect and does no I/O.
+"""
+
+import os
+from binascii import hexlify
+from enum import Enum
+
+from adapters.usage import Usage
+from engine.http1 import Request
+from engine.routes import Match
+
+REQUEST_ID_LENGTH_MAX = 128
+
+
+class Outcome(Enum):
+    """How an exchange ended; the closed set of the access log and the metrics."""
+
+    OK = "ok"
+    CLIENT_ERROR = "client_error"
+    CLIENT_GONE = "client_gone"
+    UPSTREAM_ERROR = "upstream_error"
+    INCOMPLETE = "incomplete"
+    INTERNAL_ERROR = "internal_error"
+    REFUSED = "refused"
+
+
+class AttemptRecord:
+    """One try of one candidate: for the access log and the metrics, never for decisions."""
+
+    __slots__ = ("cause", "model", "provider", "reused", "seconds", "status")
+
+    def __init__(self, provider: str, model: str) -> None:
+        self.provider = provider
+        self.model = model
+        self.status: int | None = None
+        self.cause = "ok"
+        self.reused = False
+        self.seconds = 0.0
+
+
+class Exchange:
+    """One request's surface, principal, timings, usage and outcome."""
+
+    __slots__ = (
+        "argument",
+        "attempts",
+        "bytes_out",
+        "key",
+        "model",
+        "outcome",
+        "provider",
+        "request",
+        "request_id",
+        "started",
+        "status",
+        "stream",
+        "surface",
+        "ttft_seconds",
+        "upstream_model",
+        "usage",
+    )
+
+    def __init__(self, request: Request, match: Match, started: float) -> None:
+        self.request = request
+        self.surface = match.surface
+        self.argument = match.argument
+        self.started = started
+        self.request_id = request_id(request)
+        self.key: str | None = None
+        self.model: str | None = None
+        self.provider: str | None = None
+        self.upstream_model: str | None = None
+        self.stream = False
+        self.status = 0
+        self.bytes_out = 0
+        self.ttft_seconds: float | None = None
+        self.usage: Usage | None = None
+        self.outcome: Outcome | None = None
+        self.attempts: list[AttemptRecord] = []
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.request_id.decode()} {self.surface.name} {self.model} status={self.status}>"
+
+
+_unsafe = bytes(set(range(256)) - set(range(0x21, 0x7F)))
+
+
+def request_id(request: Request) -> bytes:
+    """Keep the client's `x-request-id` when it is short and printable ASCII without spaces; otherwise make one."""
+    given = request.get(b"x-request-id")
+    if given and len(given) <= REQUEST_ID_LENGTH_MAX and given == given.translate(None, _unsafe):
+        return given
+    return b"req_" + hexlify(os.urandom(12))

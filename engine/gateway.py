@@ -1,0 +1,46 @@
+"""What one worker holds for as long as it lives, and the one place where a configuration takes effect.
+
+Exchanges read `config`, `keys` and `router` once, at their start or when they need them; `reconfigure` replaces all three
+in one synchronous step, so that a reload never cuts an exchange: those under way keep what they began with.
+"""
+
+from engine.accesslog import AccessLog
+from engine.config import Config
+from engine.hangup import HangupMonitor
+from engine.keys import Keys
+from engine.layers.admit import Admission
+from engine.metrics import Metrics
+from engine.router import Router
+
+
+class Gateway:
+    """One worker's long-lived state. Owned by the worker's main task; everything in it is touched from one loop."""
+
+    __slots__ = ("access_log", "admission", "config", "console_path", "draining", "hangups", "keys", "metrics", "router")
+
+    def __init__(
+        self, config: Config, *, metrics: Metrics, access_log: AccessLog, hangups: HangupMonitor, console_path: str | None
+    ) -> None:
+        self.metrics = metrics
+        self.access_log = access_log
+        self.hangups = hangups
+        self.console_path = console_path
+        self.draining = False
+        self.admission = Admission(config.limits.requests_in_flight_max)
+        self.router = Router(config)
+        self.config = config
+        self.keys = Keys(config.keys)
+
+    def __repr__(self) -> str:
+        return f"<Gateway {self.admission!r} {self.router!r} {'draining' if self.draining else 'serving'}>"
+
+    def reconfigure(self, config: Config) -> None:
+        """Let `config` take effect for every exchange from now on; connections to unchanged providers are kept."""
+        self.router = self.router.replaced(config)
+        self.config = config
+        self.keys = Keys(config.keys)
+        self.admission.in_flight_max = config.limits.requests_in_flight_max
+
+    def close(self) -> None:
+        """Close the upstream connections that are idle; leased ones close when their exchange ends."""
+        self.router.close()

@@ -1,0 +1,109 @@
+"""The main job: one generation, from the request's body to the last byte of its answer.
+
+Decides the order: decode what routing needs, pick the candidate, open the attempt, then answer whole or hand over to the
+relay. Everything dialect-specific is asked of the dialect, everything about time is the policy's.
+"""
+
+import trio
+
+from adapters import registry
+from adapters.errors import ClientError, Failure, Kind
+from adapters.providers import UsageInStream
+from engine.downstream import Downstream
+from engine.exchange import Exchange, Outcome
+from engine.gateway import Gateway
+from engine.headers import answer_headers, pick
+from engine.relay import Relay
+from engine.upstream import Attempt
+
+UPSTREAM_HEAD_BYTES_MAX = 65_536
+"""Vendors send up to a few kilobytes of policy and rate-limit headers."""
+
+STREAM_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+"""The last asks reverse proxies in front of us (nginx) not to hold events back."""
+
+
+async def generate(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None:
+    """Serve one generation. Raises `ClientError`, `UpstreamError` (nothing sent yet) or `ClientGone`."""
+    dialect = registry.dialect(exchange.surface.dialect)
+    limits = gateway.config.limits
+    asked = dialect.parse_request(exchange.request.body)
+    exchange.model, exchange.stream = asked.model, asked.stream
+    candidate = gateway.router.resolve(asked.model)
+    exchange.provider, exchange.upstream_model = candidate.provider, candidate.model
+    provider = candidate.endpoint.config.provider
+    option = provider.usage_in_stream is UsageInStream.OPTION
+    body = dialect.render_request(
+        asked, model=candidate.model, inject_usage=asked.stream and option, drop_usage=asked.stream and not option
+    )
+    path = provider.path(exchange.surface.dialect)
+    if path is None:
+        message = f"the model {asked.model!r} is served by {candidate.provider}, which does not speak this dialect"
+        raise ClientError(Failure(404, Kind.NOT_FOUND, message, code="model_not_found", param="model"))
+    tap = None
+    if asked.stream:
+        strip = not asked.usage_wanted
+        tap = dialect.Tap(strip_usage=strip, event_bytes_max=limits.event_bytes_max, choices=asked.choices)
+    forwarded = pick(exchange.request.headers, dialect.FORWARDED_REQUEST_HEADERS)
+    attempt = Attempt(
+        candidate,
+        candidate.endpoint.message("POST", path, body, stream=asked.stream, headers=forwarded),
+        head_bytes_max=UPSTREAM_HEAD_BYTES_MAX,
+        tap=tap,
+    )
+    exchange.attempts.append(attempt.record)
+    try:
+        if asked.stream:
+            await _stream(gateway, exchange, downstream, attempt)
+        else:
+            await _answer_whole(gateway, exchange, downstream, attempt)
+    finally:
+        if tap is not None:
+            exchange.usage = tap.usage
+        attempt.close()
+
+
+async def _stream(gateway: Gateway, exchange: Exchange, downstream: Downstream, attempt: Attempt) -> None:
+    server = gateway.config.server
+    relay = Relay(
+        exchange,
+        attempt,
+        downstream,
+        registry.dialect(exchange.surface.dialect),
+        headers=[*STREAM_HEADERS, *answer_headers(exchange, server.cors_origins)],
+        keepalive_seconds=server.keepalive_comment_seconds,
+        timeouts=attempt.candidate.timeouts,
+    )
+    failure = await relay.run()
+    exchange.outcome = Outcome.OK if failure is None else Outcome.INCOMPLETE
+    await attempt.settle()
+
+
+async def _answer_whole(gateway: Gateway, exchange: Exchange, downstream: Downstream, attempt: Attempt) -> None:
+    dialect = registry.dialect(exchange.surface.dialect)
+    candidate = attempt.candidate
+    seconds = candidate.timeouts.unary_seconds
+    body = None
+    with trio.move_on_after(seconds):
+        await attempt.wait_head()
+        body = await attempt.read_whole(gateway.config.limits.answer_bytes_max)
+    if body is None:
+        failure = Failure(504, Kind.TIMEOUT, f"no answer from {candidate.provider} for {seconds:g} s", code="upstream_timeout")
+        raise attempt.failed(failure, cause="timeout")
+    answer = dialect.read_answer(body)
+    exchange.usage = answer.usage
+    if answer.failure is not None:
+        raise attempt.failed(answer.failure, cause="in_band")
+    headers = [
+        (b"content-type", b"application/json"),
+        *answer_headers(exchange, gateway.config.server.cors_origins),
+        *pick(attempt.answer_headers, dialect.FORWARDED_ANSWER_HEADERS),
+    ]
+    exchange.ttft_seconds = trio.current_time() - exchange.started
+    exchange.status = 200
+    exchange.outcome = Outcome.OK
+    await downstream.answer(200, headers, body)

@@ -1,0 +1,59 @@
+"""The headers Hedgerow itself puts on its answers, and the few it lets through.
+
+Everything not named here stays behind: an upstream's headers speak of the gateway's account with it, a client's of its own
+connection and credentials.
+"""
+
+from collections.abc import Collection, Iterable
+
+from engine.exchange import Exchange
+from engine.http1 import Request
+
+CORS_EXPOSED = b"x-request-id, x-hedgerow-provider, retry-after"
+CORS_METHODS = b"GET, POST, OPTIONS"
+CORS_MAX_AGE_SECONDS = b"86400"
+
+
+def answer_headers(exchange: Exchange, cors_origins: tuple[str, ...]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of every answer to `exchange`: its request id, its provider, and CORS for a browser that asked."""
+    headers = [(b"x-request-id", exchange.request_id)]
+    if exchange.provider is not None:
+        headers.append((b"x-hedgerow-provider", exchange.provider.encode()))
+    headers += cors_headers(exchange.request, cors_origins)
+    return headers
+
+
+def cors_headers(request: Request, origins: tuple[str, ...]) -> list[tuple[bytes, bytes]]:
+    """Return what a browser needs to see an answer (Fetch, section 3.2), empty for others and for origins not allowed."""
+    origin = request.get(b"origin")
+    if origin is None or not origins:
+        return []
+    if "*" in origins:
+        return [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", CORS_EXPOSED)]
+    if origin.decode("latin-1") not in origins:
+        return []
+    return [
+        (b"access-control-allow-origin", origin),
+        (b"access-control-expose-headers", CORS_EXPOSED),
+        (b"vary", b"origin"),
+    ]
+
+
+def preflight_headers(request: Request, origins: tuple[str, ...], allow: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the answer to OPTIONS: what is allowed, and the preflight's headers when the origin may ask."""
+    headers = [(b"allow", allow)]
+    cors = cors_headers(request, origins)
+    if cors:
+        wanted = request.get(b"access-control-request-headers") or b"authorization, content-type"
+        headers += cors
+        headers += [
+            (b"access-control-allow-methods", CORS_METHODS),
+            (b"access-control-allow-headers", wanted),
+            (b"access-control-max-age", CORS_MAX_AGE_SECONDS),
+        ]
+    return headers
+
+
+def pick(headers: Iterable[tuple[bytes, bytes]], names: Collection[bytes]) -> list[tuple[bytes, bytes]]:
+    """Return the headers whose lower-cased names are in `names`, in their order."""
+    return [header for header in headers if header[0] in names]

@@ -1,0 +1,72 @@
+"""Who is asking: the one place that turns a request's credential into a principal.
+
+A key is taken from `Authorization: Bearer`, `x-api-key`, `x-goog-api-key` or `?key=`, in that order. Without any configured key
+the gateway only listens on loopback, and then the danger is a web page in the user's own browser: a page may send
+requests to loopback, directly or under a name it has rebound. So a keyless gateway serves only requests whose `Host`, and
+whose `Origin` if there is one, are loopback names. Where keys come from is `engine.keys`' business.
+"""
+
+from ipaddress import ip_address
+from urllib.parse import parse_qs, urlsplit
+
+from adapters.errors import ClientError, Failure, Kind
+from engine.exchange import Exchange
+from engine.http1 import Request
+from engine.keys import Keys
+
+
+def authenticate(keys: Keys, exchange: Exchange) -> None:
+    """Set `exchange.key` to the key's id. Raises `ClientError` 401 without a valid key, 403 for a foreign page."""
+    if exchange.surface.public:
+        return
+    if not keys:
+        refuse_foreign_page(exchange.request)
+        return
+    token = credential(exchange.request)
+    if token is None:
+        message = "no API key: send it as `Authorization: Bearer KEY`"
+        raise ClientError(Failure(401, Kind.AUTHENTICATION, message, code="missing_api_key"))
+    exchange.key = keys.authenticate(token)
+    if exchange.key is None:
+        raise ClientError(Failure(401, Kind.AUTHENTICATION, "incorrect API key", code="invalid_api_key"))
+
+
+def credential(request: Request) -> bytes | None:
+    """Return the key a request carries, or None."""
+    authorization = request.get(b"authorization")
+    if authorization is not None:
+        scheme, _, token = authorization.partition(b" ")
+        if scheme.lower() == b"bearer" and token.strip():
+            return token.strip()
+    token = request.get(b"x-api-key") or request.get(b"x-goog-api-key") or b""
+    if token:
+        return token
+    if b"key=" in request.query:
+        values = parse_qs(request.query.decode("latin-1")).get("key")
+        if values:
+            return values[0].encode("latin-1", "replace")
+    return None
+
+
+def refuse_foreign_page(request: Request) -> None:
+    """Raise `ClientError` 403 unless host and origin are loopback names (DNS rebinding, cross-site requests)."""
+    host = request.get(b"host") or b""
+    origin = request.get(b"origin")
+    if is_loopback(b"//" + host) and (origin is None or is_loopback(origin)):
+        return
+    message = "this gateway has no keys, so it only answers to loopback addresses; configure a key to be reachable otherwise"
+    raise ClientError(Failure(403, Kind.PERMISSION, message, code="loopback_only"))
+
+
+def is_loopback(url: bytes) -> bool:
+    """Whether the host of `url` is `localhost`, below it, or a loopback address."""
+    try:
+        host = urlsplit(url.decode("ascii")).hostname or ""
+    except ValueError:
+        return False
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

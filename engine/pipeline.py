@@ -1,0 +1,90 @@
+"""The order of the layers around every exchange, readable on one screen.
+
+    authenticate -> admit -> the surface's action -> record
+
+Recording stands in a `finally` and is synchronous, so every exchange is recorded once, whatever happened and whoever
+cancelled it. This is also the outermost layer: it decides whose fault a failure is, and it is the one place that catches
+every exception, answers 500 and logs it as a bug.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from adapters import registry
+from adapters.errors import ClientError, Failure, GatewayError, Kind
+from engine import answers
+from engine.downstream import ClientGone, Downstream, Reply
+from engine.exchange import Exchange, Outcome
+from engine.gateway import Gateway
+from engine.generate import generate
+from engine.headers import answer_headers
+from engine.http1 import Request
+from engine.layers.authenticate import authenticate
+from engine.layers.record import record
+from engine.routes import Action, Match
+
+logger = logging.getLogger(__name__)
+
+ACTIONS: dict[Action, Callable[[Gateway, Exchange, Downstream], Awaitable[None]]] = {
+    Action.GENERATE: generate,
+    Action.MODEL_LIST: answers.model_list,
+    Action.MODEL: answers.model,
+    Action.HEALTH: answers.health,
+    Action.READY: answers.ready,
+    Action.PREFLIGHT: answers.preflight,
+    Action.UNKNOWN: answers.unknown,
+    Action.WRONG_METHOD: answers.wrong_method,
+}
+
+
+async def serve_exchange(gateway: Gateway, request: Request, match: Match, downstream: Downstream) -> None:
+    """Serve one request on a data route.
+
+    Never raises for a failing exchange: what went wrong has been answered, or `downstream.reply` shows that it could not
+    be. Cancelled (the client is gone, or a drain ran out): nothing more is sent, the exchange is recorded, Cancelled
+    goes on.
+    """
+    exchange = Exchange(request, match, trio.current_time())
+    gateway.metrics.request_started(match.surface.name)
+    try:
+        authenticate(gateway.keys, exchange)
+        gateway.admission.enter()
+        try:
+            await ACTIONS[match.surface.action](gateway, exchange, downstream)
+        finally:
+            gateway.admission.leave()
+    except GatewayError as exc:
+        exchange.outcome = Outcome.CLIENT_ERROR if isinstance(exc, ClientError) else Outcome.UPSTREAM_ERROR
+        await refuse(gateway, exchange, downstream, exc.failure)
+    except ClientGone:
+        exchange.outcome = Outcome.CLIENT_GONE
+    except trio.Cancelled:
+        exchange.outcome = Outcome.CLIENT_GONE
+        raise
+    except Exception:
+        logger.exception("bug in exchange %s", exchange.request_id.decode())
+        exchange.outcome = Outcome.INTERNAL_ERROR
+        failure = Failure(500, Kind.INTERNAL, "the gateway failed; its log has the details", code="internal_error")
+        await refuse(gateway, exchange, downstream, failure)
+    finally:
+        record(gateway, exchange, downstream)
+
+
+async def refuse(gateway: Gateway, exchange: Exchange, downstream: Downstream, failure: Failure) -> None:
+    """Answer with an error in the client's dialect; a stream already begun gets it in-band, then its end."""
+    dialect = registry.dialect(exchange.surface.dialect)
+    try:
+        if downstream.reply is Reply.NOTHING:
+            exchange.status = status = dialect.error_status(failure)
+            headers = [
+                (b"content-type", b"application/json"),
+                *answer_headers(exchange, gateway.config.server.cors_origins),
+                *failure.headers,
+            ]
+            await downstream.answer(status, headers, dialect.error_body(failure))
+        elif downstream.reply is Reply.STREAMING:
+            await downstream.send(downstream.frame(dialect.error_event(failure)) + downstream.end_of_stream())
+    except ClientGone:
+        exchange.outcome = Outcome.CLIENT_GONE

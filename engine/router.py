@@ -1,0 +1,116 @@
+"""Model name -> candidate: who may serve a request.
+
+A name is looked up in this order: an operator's alias; a name that a catalogue (configured or fetched) lists, the first
+provider in configuration order winning; `provider/anything`, passed to that provider whether or not a catalogue knows
+it, unless the operator restricted it; and last the default provider: the configured one, or the only one there is. The
+router does not connect, retry or measure; what it hands out is a `Candidate`.
+"""
+
+from collections.abc import Iterator
+
+from adapters.dialects import ModelEntry
+from adapters.errors import ClientError, Failure, Kind
+from engine.config import Config, Timeouts
+from engine.endpoint import Endpoint
+
+
+class Candidate:
+    """One (provider, upstream model, credential) that may serve an exchange, with the patience it is owed."""
+
+    __slots__ = ("endpoint", "model", "timeouts")
+
+    def __init__(self, endpoint: Endpoint, model: str, timeouts: Timeouts) -> None:
+        self.endpoint = endpoint
+        self.model = model
+        self.timeouts = timeouts
+
+    def __repr__(self) -> str:
+        return f"<Candidate {self.provider}/{self.model}>"
+
+    @property
+    def provider(self) -> str:
+        """The operator's name for the provider."""
+        return self.endpoint.name
+
+
+class Router:
+    """The providers and names of one configuration. Replaced as a whole on reload; only catalogues change in place."""
+
+    __slots__ = ("_aliases", "_by_model", "_default", "endpoints")
+
+    def __init__(self, config: Config, kept: dict[str, Endpoint] | None = None) -> None:
+        kept = kept or {}
+        self.endpoints = {
+            name: kept[name] if name in kept else Endpoint(provider, config.limits)
+            for name, provider in config.providers.items()
+        }
+        default = config.server.default_provider
+        if default is None and len(self.endpoints) == 1:
+            default = next(iter(self.endpoints))
+        self._default = self.endpoints.get(default) if default is not None else None
+        self._aliases = {
+            alias.name: Candidate(self.endpoints[alias.provider], alias.model, alias.timeouts)
+            for alias in config.models.values()
+        }
+        self._by_model: dict[str, Candidate] = {}
+        self.index()
+
+    def __repr__(self) -> str:
+        return f"<Router {len(self.endpoints)} providers, {len(self._aliases)} aliases, {len(self._by_model)} models>"
+
+    def index(self) -> None:
+        """Take the endpoints' catalogues as they are now; called again whenever one was fetched."""
+        self._by_model = {}
+        for endpoint in self.endpoints.values():
+            for model in endpoint.catalogue:
+                self._by_model.setdefault(model, Candidate(endpoint, model, endpoint.config.timeouts))
+
+    def resolve(self, name: str) -> Candidate:
+        """Return who serves `name`. Raises `ClientError` 404 (`model_not_found`)."""
+        candidate = self._aliases.get(name) or self._by_model.get(name)
+        if candidate is not None:
+            return candidate
+        provider, slash, model = name.partition("/")
+        endpoint = self.endpoints.get(provider) if slash and model else None
+        if endpoint is None:
+            endpoint, model = self._default, name
+        if endpoint is None or not endpoint.serves(model):
+            message = f"the model {name!r} does not exist, or no configured provider serves it"
+            raise ClientError(Failure(404, Kind.NOT_FOUND, message, code="model_not_found", param="model"))
+        return Candidate(endpoint, model, endpoint.config.timeouts)
+
+    def models(self) -> Iterator[ModelEntry]:
+        """Yield every name the model list shows: aliases, then each provider's catalogue, bare where that is unambiguous."""
+        for name, candidate in self._aliases.items():
+            yield ModelEntry(name, candidate.provider)
+        for endpoint in self.endpoints.values():
+            for model in endpoint.catalogue:
+                mine = model not in self._aliases and self._by_model[model].endpoint is endpoint
+                yield ModelEntry(model if mine else f"{endpoint.name}/{model}", endpoint.name)
+
+    @property
+    def can_serve(self) -> bool:
+        """Whether there is any provider at all."""
+        return bool(self.endpoints)
+
+    def replaced(self, config: Config) -> "Router":
+        """Return the router of `config`, keeping the endpoints (and connections) of providers that did not change."""
+        kept = {
+            name: endpoint
+            for name, endpoint in self.endpoints.items()
+            if endpoint.config == config.providers.get(name) and endpoint.limits == config.limits
+        }
+        for name, endpoint in self.endpoints.items():
+            if name not in kept:
+                endpoint.pool.close()
+        return Router(config, kept)
+
+    def expire(self) -> None:
+        """Close upstream connections that have idled too long."""
+        for endpoint in self.endpoints.values():
+            endpoint.pool.expire()
+
+    def close(self) -> None:
+        """Close every idle upstream connection."""
+        for endpoint in self.endpoints.values():
+            endpoint.pool.close()

@@ -1,0 +1,307 @@
+"""Listeners, the top nursery, one task per connection.
+
+Decides how a client connection lives: TLS first when there is a certificate, then requests in order, each answered before
+the next is looked at; how long it may take over a head, a body or an idle pause; what a request that is not HTTP is told;
+and how everything ends in a drain. What a request means is `engine.pipeline`'s business, pages go down `engine.tunnel`.
+
+Client-side deadlines are attributes that one sweep a second looks at (`sweep`), not cancel scopes: setting a trio deadline twice per
+request costs 12 us, an assignment nothing, and a slowloris does not care for the half second. The connection's one cancel
+scope is what the sweep, the hang-up monitor and a drain cancel.
+"""
+
+import contextlib
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Iterable
+from enum import Enum
+from math import inf
+
+import trio
+
+from adapters import registry
+from adapters.errors import Failure, Kind, kind_of_status
+from engine import http1
+from engine.downstream import ClientGone, Downstream, Reply
+from engine.exchange import request_id
+from engine.gateway import Gateway
+from engine.http1 import ProtocolError, Request, RequestParser
+from engine.layers.record import record_refusal
+from engine.net import Broken, Stream, TlsStream, accept_tls
+from engine.pipeline import serve_exchange
+from engine.routes import UNKNOWN, Match, resolve
+from engine.tunnel import tunnel
+
+logger = logging.getLogger(__name__)
+
+ACCEPT_BATCH_MAX = 64
+"""Connections taken per wake-up, so that a burst of them cannot starve streams."""
+
+NO_FILE_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+ACCEPT_PAUSE_SECONDS = 0.1
+SWEEP_SECONDS = 1.0
+LINGER_SECONDS_MAX = 2.0
+LINGER_BYTES_MAX = 1 << 20
+"""After a refusal the rest of what the client sends is read for a while: closing with unread bytes resets the connection,
+and the reset can overtake the refusal (RFC 9112, section 9.6)."""
+
+
+class Phase(Enum):
+    """What a connection is doing; what its deadline means."""
+
+    HANDSHAKE = "handshake"
+    IDLE = "idle"
+    HEAD = "head"
+    BODY = "body"
+    EXCHANGE = "exchange"
+    LINGER = "linger"
+
+
+class Connection:
+    """One accepted client connection."""
+
+    __slots__ = ("began", "deadline", "downstream", "gateway", "parser", "peer", "phase", "scope", "stream")
+
+    def __init__(self, gateway: Gateway, stream: Stream, peer: str) -> None:
+        limits = gateway.config.limits
+        self.gateway = gateway
+        self.stream = stream
+        self.peer = peer
+        self.parser = RequestParser(limits)
+        self.downstream = Downstream(stream, send_seconds_max=limits.send_seconds_max)
+        self.scope = trio.CancelScope()
+        self.phase = Phase.HANDSHAKE
+        self.began = trio.current_time()
+        self.deadline = self.began + limits.head_seconds_max
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.peer} {self.phase.value} {self.downstream.reply.value}>"
+
+    def secure(self, stream: Stream) -> None:
+        """Go on over TLS."""
+        self.stream = self.downstream.stream = stream
+
+    async def serve(self) -> None:
+        """Serve requests until either side is done; answer what is not a request. Cancelled: nothing more is sent."""
+        try:
+            try:
+                await self._requests()
+            except ProtocolError as exc:
+                await self._refuse(exc)
+        except (Broken, ClientGone):
+            logger.debug("%r ended by its client", self)
+
+    async def _requests(self) -> None:
+        downstream = self.downstream
+        while True:
+            request = await self._next_request()
+            if request is None:
+                return
+            self._enter(Phase.EXCHANGE, inf)
+            downstream.begin(request)
+            downstream.keep_alive = request.keep_alive and not self.gateway.draining
+            match = resolve(request.method, request.path)
+            if match is None:
+                if self.gateway.console_path is None:
+                    match = Match(UNKNOWN)
+                else:
+                    await self._tunnel(request, self.gateway.console_path)
+                    return
+            await serve_exchange(self.gateway, request, match, downstream)
+            if downstream.reply is not Reply.ENDED or not downstream.keep_alive or self.gateway.draining:
+                return
+
+    async def _next_request(self) -> Request | None:
+        """Read until a whole request is there; None when the client closed between requests."""
+        parser = self.parser
+        request = parser.pop()
+        if request is not None:
+            return request
+        limits = self.gateway.config.limits
+        self._enter(Phase.IDLE, limits.idle_seconds_max)
+        self.began = trio.current_time()
+        while True:
+            data = await self.stream.receive()
+            if not data:
+                return None
+            parser.feed(data)
+            request = parser.pop()
+            if request is not None:
+                return request
+            if parser.awaiting_body is None:
+                if self.phase is Phase.IDLE:
+                    self._enter(Phase.HEAD, limits.head_seconds_max)
+            elif self.phase is not Phase.BODY:
+                self._enter(Phase.BODY, limits.body_seconds_max)
+                if parser.awaiting_body.expect_continue:
+                    await self.downstream.send(http1.CONTINUE)
+
+    async def _tunnel(self, request: Request, console_path: str) -> None:
+        await tunnel(
+            self.stream,
+            request,
+            self.parser.leftover,
+            socket_path=console_path,
+            client_address=self.peer,
+            secure=isinstance(self.stream, TlsStream),
+            request_id=request_id(request),
+        )
+
+    def _enter(self, phase: Phase, seconds: float) -> None:
+        self.phase = phase
+        self.deadline = trio.current_time() + seconds
+
+    def expire(self) -> None:
+        """End a connection whose deadline passed; a client in the middle of a request is told 408 first."""
+        if self.phase in {Phase.HEAD, Phase.BODY}:
+            record_refusal(self.gateway, 408, seconds=trio.current_time() - self.began)
+            try:
+                self.stream.send_nowait(refusal(408, f"the {self.phase.value} of the request took too long"))
+            except Broken:
+                logger.debug("%r was gone when it timed out", self)
+        self.scope.cancel()
+
+    def drain(self) -> None:
+        """Let the exchange under way finish; anything else ends now."""
+        if self.phase is not Phase.EXCHANGE:
+            self.scope.cancel()
+
+    async def _refuse(self, error: ProtocolError) -> None:
+        """Answer bytes that are not a request we serve, and close without cutting the answer off."""
+        record_refusal(self.gateway, error.status, seconds=trio.current_time() - self.began)
+        self._enter(Phase.LINGER, LINGER_SECONDS_MAX)
+        await self.stream.send(refusal(error.status, error.message))
+        self.stream.send_eof()
+        length = 0
+        while length < LINGER_BYTES_MAX:
+            data = await self.stream.receive()
+            if not data:
+                return
+            length += len(data)
+
+
+def refusal(status: int, message: str) -> bytes:
+    """Return a whole answer to a client whose dialect is not known, since its request could not be read."""
+    failure = Failure(status, kind_of_status(status), message)
+    body = registry.dialect(UNKNOWN.dialect).error_body(failure)
+    return http1.render_response(status, [(b"content-type", b"application/json"), (b"connection", b"close")], body)
+
+
+class Server:
+    """The listeners and connections of one worker.
+
+    `run()` serves until `drain()` was called and the last connection ended, or until cancelled, which ends every
+    connection at once. It leaves no task, no socket and no registration behind, whichever way it ends.
+    """
+
+    __slots__ = ("_accepting", "_idle", "connections", "gateway", "out_of_files", "refused_total", "sockets", "tls")
+
+    def __init__(self, gateway: Gateway, sockets: Iterable[socket.socket], *, tls: ssl.SSLContext | None = None) -> None:
+        self.gateway = gateway
+        self.sockets = list(sockets)
+        self.tls = tls
+        self.connections: set[Connection] = set()
+        self.refused_total = 0
+        self.out_of_files = False
+        self._accepting = trio.CancelScope()
+        self._idle = trio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Server {len(self.sockets)} listeners, {len(self.connections)} connections>"
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve. `started` once every listener accepts."""
+        async with trio.open_nursery() as upkeep:
+            upkeep.start_soon(self.gateway.hangups.run)
+            upkeep.start_soon(self._sweep)
+            async with trio.open_nursery() as nursery:
+                with self._accepting:
+                    async with trio.open_nursery() as listeners:
+                        for sock in self.sockets:
+                            listeners.start_soon(self._accept, sock, nursery)
+                        task_status.started()
+            upkeep.cancel_scope.cancel()
+
+    def drain(self) -> None:
+        """Close the listeners and let exchanges under way end; idle connections close now. `run()` returns after the last."""
+        self.gateway.draining = True
+        self._accepting.cancel()
+        for sock in self.sockets:
+            trio.lowlevel.notify_closing(sock)
+            sock.close()
+        for connection in list(self.connections):
+            connection.drain()
+
+    async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
+        while True:
+            try:
+                await trio.lowlevel.wait_readable(listener)
+            except trio.ClosedResourceError:
+                return
+            for _ in range(ACCEPT_BATCH_MAX):
+                try:
+                    sock, address = listener.accept()
+                except BlockingIOError:
+                    break
+                except OSError as exc:
+                    if exc.errno not in NO_FILE_DESCRIPTORS:
+                        logger.debug("accept: %s", exc)  # the client left between its connect and our accept
+                        continue
+                    if not self.out_of_files:
+                        self.out_of_files = True
+                        logger.error("out of file descriptors or memory: new connections wait (%s)", exc)
+                    await trio.sleep(ACCEPT_PAUSE_SECONDS)
+                    break
+                self.out_of_files = False
+                self._take(sock, address, nursery)
+
+    def _take(self, sock: socket.socket, address: object, nursery: trio.Nursery) -> None:
+        sock.setblocking(False)
+        if len(self.connections) >= self.gateway.config.limits.connections_max:
+            self.refused_total += 1
+            refuse_full(sock)
+            return
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        peer = str(address[0]) if isinstance(address, tuple) else "unix"
+        nursery.start_soon(self._serve, sock, peer)
+
+    async def _serve(self, sock: socket.socket, peer: str) -> None:
+        connection = Connection(self.gateway, Stream(sock), peer)
+        self.connections.add(connection)
+        fileno = sock.fileno()
+        self.gateway.hangups.watch(fileno, connection.scope.cancel)
+        try:
+            with connection.scope:
+                if self.tls is not None and sock.family != socket.AF_UNIX:
+                    connection.secure(await accept_tls(sock, self.tls))
+                await connection.serve()
+        except Broken as exc:
+            logger.debug("TLS handshake with %s: %s", peer, exc)
+        except Exception:
+            logger.exception("bug in the connection of %s", peer)
+        finally:
+            self.gateway.hangups.unwatch(fileno)
+            connection.stream.close()
+            self.connections.discard(connection)
+
+    async def _sweep(self) -> None:
+        while True:
+            await trio.sleep(SWEEP_SECONDS)
+            now = trio.current_time()
+            for connection in list(self.connections):
+                if connection.deadline <= now:
+                    connection.deadline = inf
+                    connection.expire()
+            self.gateway.router.expire()
+
+
+def refuse_full(sock: socket.socket) -> None:
+    """Tell a client that there is no place for it, without waiting for it."""
+    failure = Failure(503, Kind.OVERLOADED, "the gateway is at its limit of connections", code="gateway_overloaded")
+    body = registry.dialect(UNKNOWN.dialect).error_body(failure)
+    headers = [(b"content-type", b"application/json"), (b"retry-after", b"1"), (b"connection", b"close")]
+    with sock, contextlib.suppress(OSError):
+        sock.send(http1.render_response(503, headers, body))
+        sock.shutdown(socket.SHUT_WR)

@@ -1,0 +1,291 @@
+"""The supervisor: starts the workers and the console, restarts what dies, reloads, drains.
+
+One process that serves nothing itself and so has nothing to crash over. It owns the listening sockets (see
+`engine.listeners`) and the runtime directory, and it tells a worker what to do over a channel (see `engine.control`), never
+by signal. Signals are for people: SIGHUP reloads the configuration without dropping a stream, SIGTERM or one SIGINT drains,
+a second SIGINT stops at once.
+"""
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from enum import Enum
+from pathlib import Path
+
+import trio
+
+from engine import snapshots
+from engine.config import Config, ConfigError, load
+from engine.console.status import Status, Worker, write_status
+from engine.control import Channel, Command, Event, Message, Order
+from engine.listeners import Bound, bind
+from engine.version import VERSION
+
+logger = logging.getLogger(__name__)
+
+RESTART_SECONDS_MIN = 0.25
+RESTART_SECONDS_MAX = 30.0
+STEADY_SECONDS = 10.0
+"""A process that lived for so long is restarted without delay; one that did not, after twice the last delay."""
+
+KILL_SECONDS = 5.0
+"""What a process gets beyond its drain before it is killed."""
+
+
+class StartError(Exception):
+    """The server could not be started; the log says why."""
+
+
+class State(Enum):
+    """A process's state, as /api/status shows it."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    DOWN = "down"
+
+
+class Slot:
+    """One worker position: its sockets stay, its processes come and go."""
+
+    def __init__(self, number: int, sockets: tuple[socket.socket, ...]) -> None:
+        self.number = number
+        self.sockets = sockets
+        self.incarnation = ""
+        self.pid: int | None = None
+        self.state = State.STARTING
+        self.restarts = 0
+        self.channel: Channel | None = None
+
+    def __repr__(self) -> str:
+        return f"<Slot {self.number} {self.state.value} pid={self.pid} restarts={self.restarts}>"
+
+
+class Supervisor:
+    """The processes of one server. `run()` returns when all of them ended; whatever happens, none is left behind."""
+
+    def __init__(
+        self,
+        config: Config,
+        config_path: Path | None,
+        *,
+        workers: int | None = None,
+        demo_key: str | None = None,
+        ready: Callable[[tuple[str, ...]], None] = lambda _: None,
+    ) -> None:
+        """`ready` gets the addresses once every worker serves."""
+        self.config = config
+        self.config_path = config_path
+        self.workers = workers or config.server.workers
+        self.demo_key = demo_key
+        self._ready = ready
+        self._announced = False
+        self.runtime = Path(tempfile.mkdtemp(prefix="hedgerow-"))
+        self.start_time = int(time.time())
+        self.models: list[str] = []
+        self.draining = False
+        self.stopping = trio.CancelScope()
+        self.bound: Bound | None = None
+        self.slots: list[Slot] = []
+
+    def __repr__(self) -> str:
+        return f"<Supervisor {self.slots!r} {'draining' if self.draining else 'serving'}>"
+
+    async def run(self) -> None:
+        """Bind and serve until told to end. Raises `ListenError` and, possibly in a group, `StartError`."""
+        try:
+            server = self.config.server
+            self.bound = bind(server.listen, self.workers, secure=server.tls is not None)
+            self.slots = [Slot(number, sockets) for number, sockets in enumerate(self.bound.slots)]
+            self._write_status()
+            with self.stopping:
+                await self._supervise()
+        finally:
+            if self.bound is not None:
+                self.bound.close()
+            shutil.rmtree(self.runtime, ignore_errors=True)
+
+    async def _supervise(self) -> None:
+        async with trio.open_nursery() as upkeep:
+            await upkeep.start(self._obey_signals)
+            if self.config.server.console:
+                upkeep.start_soon(self._keep_console)
+            async with trio.open_nursery() as workers:
+                for slot in self.slots:
+                    workers.start_soon(self._keep_worker, slot)
+            upkeep.cancel_scope.cancel()
+
+    # -- processes -------------------------------------------------------------------------------------------------
+
+    async def _keep_worker(self, slot: Slot) -> None:
+        """Run a worker in `slot`, again and again until the server drains. Raises `StartError` if the very first fails."""
+        delay = RESTART_SECONDS_MIN
+        while not self.draining:
+            born = trio.current_time()
+            code = await self._run_worker(slot)
+            snapshots.retire(self.runtime, slot.incarnation)
+            if self.draining:
+                return
+            if not self._announced:
+                raise StartError(f"a worker ended with code {code} before it was ready")
+            lived = trio.current_time() - born
+            delay = RESTART_SECONDS_MIN if lived >= STEADY_SECONDS else min(delay * 2, RESTART_SECONDS_MAX)
+            logger.error("worker %d (pid %s) ended with code %s; another starts in %g s", slot.number, slot.pid, code, delay)
+            slot.restarts += 1
+            await trio.sleep(delay)
+
+    async def _run_worker(self, slot: Slot) -> int:
+        """Start one worker and wait for its end, listening to what it tells. Cancelled: it is killed."""
+        ours, theirs = socket.socketpair()
+        slot.incarnation = f"{slot.number}-{secrets.token_hex(4)}"
+        command = [
+            *(sys.executable, "-m", "engine.worker", "--slot", str(slot.number), "--incarnation", slot.incarnation),
+            *("--control-fd", str(theirs.fileno()), "--runtime", str(self.runtime)),
+            *(part for sock in slot.sockets for part in ("--listen-fd", str(sock.fileno()))),
+            *(() if self.config_path is None else ("--config", str(self.config_path))),
+        ]
+        descriptors = (theirs.fileno(), *(sock.fileno() for sock in slot.sockets))
+        with theirs:
+            process = await _start(command, descriptors)
+        slot.channel = Channel(ours, Message)
+        slot.pid = process.pid
+        self._set_state(slot, State.STARTING)
+        async with _killed_at_last(process):
+            while True:
+                message = await slot.channel.receive()
+                if message is None:
+                    break
+                assert isinstance(message, Message)
+                if message.event is Event.READY:
+                    self._set_state(slot, State.READY)
+                    self._announce_when_ready()
+                elif message.event is Event.MODELS:
+                    self.models = message.models
+                    self._write_status()
+                else:
+                    logger.info("worker %d: configuration %s", slot.number, message.event.value)
+            channel, slot.channel = slot.channel, None
+            await channel.aclose()
+            code = await process.wait()
+        self._set_state(slot, State.DOWN)
+        return code
+
+    async def _keep_console(self) -> None:
+        """Run the console, again and again, until cancelled. It learns of our end by the end of its control channel."""
+        while True:
+            ours, theirs = socket.socketpair()
+            command = [sys.executable, "-m", "engine.console", "--runtime", str(self.runtime)]
+            with ours:
+                with theirs:
+                    command += ["--control-fd", str(theirs.fileno())]
+                    process = await _start(command, (theirs.fileno(),))
+                async with _killed_at_last(process):
+                    code = await process.wait()
+            logger.error("the console ended with code %s; another starts in %g s", code, RESTART_SECONDS_MIN)
+            await trio.sleep(RESTART_SECONDS_MIN)
+
+    def _announce_when_ready(self) -> None:
+        assert self.bound is not None
+        if not self._announced and all(slot.state is State.READY for slot in self.slots):
+            self._announced = True
+            self._ready(self.bound.addresses)
+
+    # -- what people ask for -----------------------------------------------------------------------------------------
+
+    async def _obey_signals(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+            task_status.started()
+            async for number in signals:
+                if number == signal.SIGHUP:
+                    await self.reload()
+                elif number == signal.SIGINT and self.draining:
+                    logger.warning("stopping at once")
+                    self.stopping.cancel()
+                else:
+                    await self.drain()
+
+    async def reload(self) -> None:
+        """Let the workers take the configuration as it is now, when it is valid; the old one stays when it is not."""
+        try:
+            config = load(self.config_path, os.environ)
+        except ConfigError as exc:
+            logger.error("the new configuration is not valid, the old one stays: %s", exc)
+            return
+        for name in ("listen", "tls", "console", "access_log"):
+            if getattr(config.server, name) != getattr(self.config.server, name):
+                logger.warning("server.%s changed: that takes a restart", name)
+        self.config = config
+        await self._order(Command.RELOAD)
+        self._write_status()
+
+    async def drain(self) -> None:
+        """Stop accepting and let the streams under way end, for `drain_seconds` at most."""
+        if self.draining:
+            return
+        self.draining = True
+        seconds = self.config.server.drain_seconds
+        logger.warning("draining: open streams have %g s; Ctrl-C again stops at once", seconds)
+        self.stopping.deadline = trio.current_time() + seconds + KILL_SECONDS
+        for slot in self.slots:
+            self._set_state(slot, slot.state)
+        await self._order(Command.DRAIN)
+        # The last copies of the sockets: from here a new client is refused instead of waiting for nobody.
+        assert self.bound is not None
+        self.bound.close()
+
+    async def _order(self, command: Command) -> None:
+        for slot in self.slots:
+            if slot.channel is not None:
+                await slot.channel.send(Order(command))
+
+    # -- what the console sees ---------------------------------------------------------------------------------------
+
+    def _set_state(self, slot: Slot, state: State) -> None:
+        slot.state = State.DRAINING if self.draining and state is not State.DOWN else state
+        self._write_status()
+
+    def _write_status(self) -> None:
+        write_status(
+            self.runtime,
+            Status(
+                version=VERSION,
+                start_time=self.start_time,
+                workers=[
+                    Worker(slot=slot.number, incarnation=slot.incarnation, pid=slot.pid, state=slot.state.value, restarts=slot.restarts)
+                    for slot in self.slots
+                ],
+                listen=list(self.bound.addresses) if self.bound is not None else [],
+                models=list(self.models),
+                providers=list(self.config.providers),
+                keys_required=bool(self.config.keys),
+                demo_key=self.demo_key,
+            ),
+        )
+
+
+async def _start(command: list[str], descriptors: tuple[int, ...]) -> trio.Process:
+    """Start a child in a session of its own, so that a terminal's Ctrl-C reaches the supervisor alone."""
+    return await trio.lowlevel.open_process(
+        command, stdin=subprocess.DEVNULL, pass_fds=descriptors, start_new_session=True
+    )
+
+
+@contextlib.asynccontextmanager
+async def _killed_at_last(process: trio.Process) -> AsyncIterator[None]:
+    """Kill the process on the way out when it still runs, and reap it."""
+    try:
+        yield
+    finally:
+        if process.returncode is None:
+            process.kill()
+            with trio.CancelScope(shield=True):
+                await process.wait()

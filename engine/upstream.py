@@ -1,0 +1,331 @@
+"""One attempt: one request sent to one upstream, up to its first content and then read by read.
+
+Decides how an attempt fails and which failures the client never sees: a kept-alive connection that turns out dead before
+a byte of the answer arrived is replaced by a fresh one, once. It does not decide how long to wait, whether to try
+elsewhere, or what to tell the client: timeouts are the caller's cancel scopes, failures leave as `UpstreamError` or, when
+the upstream refused the request itself, `ClientError`.
+
+Every wait is resumable: a cancelled `wait_content` or `receive` loses no byte and may be called again, which is how a
+keep-alive comment is sent while an upstream thinks. Whoever opens an attempt calls `close()` in a `finally`.
+"""
+
+import zlib
+from enum import Enum
+
+import trio
+
+from adapters.dialects import StreamTap
+from adapters.errors import ClientError, Failure, GatewayError, Kind, UpstreamError
+from engine.exchange import AttemptRecord
+from engine.http1 import ProtocolError, ResponseParser
+from engine.net import Broken, ConnectError
+from engine.pool import Lease, PoolFull
+from engine.router import Candidate
+
+ERROR_BODY_BYTES_MAX = 1 << 20
+"""How much of an upstream's error answer is read; more is cut, since only its envelope is wanted."""
+
+DRAIN_SECONDS_MAX = 0.05
+"""How long a finished stream waits for its last chunk so that the connection can be used again."""
+
+
+class Stage(Enum):
+    """How far an attempt has come."""
+
+    CONNECT = "connect"
+    SEND = "send"
+    HEAD = "head"
+    REFUSED = "refused"
+    BODY = "body"
+    ENDED = "ended"
+    CLOSED = "closed"
+
+
+TRANSITIONS: dict[Stage, frozenset[Stage]] = {
+    Stage.CONNECT: frozenset({Stage.SEND, Stage.CLOSED}),
+    Stage.SEND: frozenset({Stage.HEAD, Stage.CONNECT, Stage.CLOSED}),
+    Stage.HEAD: frozenset({Stage.BODY, Stage.REFUSED, Stage.CONNECT, Stage.CLOSED}),
+    Stage.REFUSED: frozenset({Stage.CLOSED}),
+    Stage.BODY: frozenset({Stage.ENDED, Stage.CLOSED}),
+    Stage.ENDED: frozenset({Stage.CLOSED}),
+    Stage.CLOSED: frozenset(),
+}
+
+
+NO_ANSWER = ResponseParser(head_bytes_max=1)
+"""Stands for the parser before there is a connection; never fed."""
+
+
+class Attempt:
+    """One try of one candidate. Not concurrent; `close()` at any moment, any number of times."""
+
+    __slots__ = (
+        "_answer_started",
+        "_early",
+        "_inflate",
+        "_lease",
+        "_message",
+        "_parser",
+        "_unsent",
+        "candidate",
+        "head_bytes_max",
+        "ready",
+        "record",
+        "stage",
+        "started",
+        "tap",
+    )
+
+    def __init__(self, candidate: Candidate, message: bytes, *, head_bytes_max: int, tap: StreamTap | None) -> None:
+        self.candidate = candidate
+        self.head_bytes_max = head_bytes_max
+        self.tap = tap
+        self.ready: list[bytes] = []
+        self.record = AttemptRecord(candidate.provider, candidate.model)
+        self.stage = Stage.CONNECT
+        self.started = trio.current_time()
+        self._message = message
+        self._unsent: bytes | memoryview = message
+        self._lease: Lease | None = None
+        self._parser = NO_ANSWER
+        self._answer_started = False
+        self._early = b""
+        self._inflate: zlib._Decompress | None = None
+
+    def __repr__(self) -> str:
+        return f"<Attempt {self.candidate.provider}/{self.candidate.model} {self.stage.value} {self._lease!r}>"
+
+    # -- the verbs -------------------------------------------------------------------------------------------------
+
+    async def wait_head(self) -> None:
+        """Connect, send and wait for a 2xx head. Raises `UpstreamError` or `ClientError`; resumable when cancelled."""
+        while self.stage is not Stage.BODY:
+            try:
+                if self.stage is Stage.CONNECT:
+                    await self._connect()
+                if self.stage is Stage.SEND:
+                    await self._send()
+                if self.stage is Stage.HEAD:
+                    await self._receive_head()
+                if self.stage is Stage.REFUSED:
+                    raise await self._refused()
+            except (Broken, ProtocolError, zlib.error) as exc:
+                if not self._replace_dead_connection():
+                    raise self._broken(exc) from exc
+
+    async def wait_content(self) -> None:
+        """Wait for the first content of a stream, keeping what may be forwarded in `ready`.
+
+        Returns at content or at a proper end. Raises `UpstreamError` on an in-band error, a cut, or an answer that ends
+        before it said anything; resumable when cancelled.
+        """
+        if self.stage is not Stage.BODY:
+            await self.wait_head()
+        tap = self.tap
+        assert tap is not None
+        while not tap.content and self.stage is Stage.BODY:
+            data = await self.receive()
+            if data:
+                self.ready.append(data)
+            if tap.failure is not None:
+                raise self.failed(tap.failure, cause="in_band")
+
+    async def receive(self) -> bytes:
+        """Return what one read of the stream lets through, b"" when it is nothing; `stage` says when it ended.
+
+        After the end `tap.failure` tells whether it was a proper one. Raises `UpstreamError` when the connection broke or
+        spoke garbage. Cancelled while waiting: nothing is lost.
+        """
+        tap, lease = self.tap, self._lease
+        assert tap is not None
+        assert lease is not None
+        try:
+            body = self._early or self._decode(await lease.stream.receive())
+        except (Broken, ProtocolError, zlib.error) as exc:
+            if not tap.finished:
+                raise self._broken(exc) from exc
+            # The answer had said that it was finished: what broke afterwards is no loss to the client.
+            self._become(Stage.ENDED)
+            return tap.end()
+        self._early = b""
+        forward = tap.feed(body) if body else b""
+        if tap.done or tap.failure is not None:
+            self._become(Stage.ENDED)
+        elif self._parser.complete:
+            self._become(Stage.ENDED)
+            forward += tap.end()
+        return forward
+
+    async def read_whole(self, bytes_max: int) -> bytes:
+        """Return the whole body of a unary answer. Raises `UpstreamError`; resumable when cancelled."""
+        try:
+            body = await self._read_body(bytes_max)
+        except (Broken, ProtocolError, zlib.error) as exc:
+            raise self._broken(exc) from exc
+        if body is None:
+            message = f"the answer of {self.candidate.provider} is longer than {bytes_max} bytes"
+            raise self.failed(Failure(502, Kind.UPSTREAM, message, code="answer_too_large"), cause="oversize")
+        self._become(Stage.ENDED)
+        return body
+
+    async def settle(self) -> None:
+        """After a finished stream: wait a moment for its last chunk, so that the connection can be used again."""
+        if self.stage is not Stage.ENDED or self._parser.complete or self._lease is None:
+            return
+        with trio.move_on_after(DRAIN_SECONDS_MAX):
+            try:
+                while not self._parser.complete:
+                    self._decode(await self._lease.stream.receive())
+            except (Broken, ProtocolError, zlib.error):
+                self._lease.close()
+
+    def close(self) -> None:
+        """Give the connection back when its answer is complete, close it otherwise; write the record's duration."""
+        if self.stage is Stage.CLOSED:
+            return
+        self._become(Stage.CLOSED)
+        self.record.seconds = trio.current_time() - self.started
+        if self._lease is not None:
+            self._lease.release(reusable=self._parser.reusable)
+
+    @property
+    def answer_headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers of the upstream's answer, lower-cased names."""
+        return self._parser.headers
+
+    def failed(self, failure: Failure, *, cause: str, retryable: bool = True) -> UpstreamError:
+        """Note `cause` in the record and return the error to raise."""
+        self.record.cause = cause
+        return UpstreamError(failure, cause=cause, retryable=retryable)
+
+    # -- the stages ------------------------------------------------------------------------------------------------
+
+    async def _connect(self) -> None:
+        candidate = self.candidate
+        # A second connection for the same attempt is always a fresh one: the other idle ones may have died together.
+        lease = self.candidate.endpoint.pool.lease_nowait(candidate.endpoint.origin) if self._lease is None else None
+        if lease is None:
+            lease = await self._open(candidate)
+        self._lease = lease
+        if lease.parser is None:
+            self._parser = lease.parser = ResponseParser(head_bytes_max=self.head_bytes_max)
+        else:
+            self._parser = lease.parser
+            self._parser.reset()
+        self.record.reused = lease.reused
+        self._unsent = self._message
+        self._become(Stage.SEND)
+
+    async def _open(self, candidate: Candidate) -> Lease:
+        provider = candidate.provider
+        try:
+            with trio.fail_after(candidate.timeouts.connect_seconds):
+                return await self.candidate.endpoint.pool.open(candidate.endpoint.origin)
+        except PoolFull as exc:
+            failure = Failure(503, Kind.OVERLOADED, f"too many open connections to {provider}", code="pool_full")
+            raise self.failed(failure, cause="pool_full") from exc
+        except trio.TooSlowError as exc:
+            message = f"connecting to {provider} took longer than {candidate.timeouts.connect_seconds:g} s"
+            failure = Failure(504, Kind.TIMEOUT, message, code="upstream_connect_timeout")
+            raise self.failed(failure, cause="connect_timeout") from exc
+        except ConnectError as exc:
+            failure = Failure(502, Kind.UPSTREAM, f"cannot connect to {provider}: {exc}", code="upstream_unreachable")
+            raise self.failed(failure, cause="refused" if exc.phase == "connect" else exc.phase) from exc
+
+    async def _send(self) -> None:
+        assert self._lease is not None
+        stream = self._lease.stream
+        try:
+            while True:
+                sent = stream.send_nowait(self._unsent)
+                if sent == len(self._unsent):
+                    break
+                self._unsent = memoryview(self._unsent)[sent:]
+                await stream.wait_writable()
+        except Broken:
+            # An upstream may refuse a long body early, answer and close: its answer matters more than our broken pipe.
+            # When there is none, the read that follows reports the breakage.
+            self.record.cause = "reset"
+        self._unsent = b""
+        self._become(Stage.HEAD)
+
+    async def _receive_head(self) -> None:
+        assert self._lease is not None
+        parser, stream = self._parser, self._lease.stream
+        while parser.status is None:
+            self._early = self._feed(await stream.receive())
+        self.record.cause = "ok"
+        self.record.status = parser.status
+        self._become(Stage.BODY if 200 <= parser.status < 300 else Stage.REFUSED)
+        encoding = parser.get(b"content-encoding")
+        if encoding in {b"gzip", b"x-gzip", b"deflate"}:
+            # We ask for identity, and some upstreams compress all the same. 32 + 15: zlib's "detect gzip or zlib".
+            self._inflate = zlib.decompressobj(47)
+            self._early = self._inflate.decompress(self._early)
+        elif encoding not in {None, b"", b"identity"}:
+            raise ProtocolError(502, "The answer has an encoding that was not asked for.")
+
+    def _feed(self, data: bytes) -> bytes:
+        """Take one read; b"" read means that the upstream closed, which must be the end of the answer."""
+        if not data:
+            self._parser.eof()
+            return b""
+        self._answer_started = True
+        return self._parser.feed(data)
+
+    def _decode(self, data: bytes) -> bytes:
+        body = self._feed(data)
+        return self._inflate.decompress(body) if self._inflate is not None and body else body
+
+    async def _read_body(self, bytes_max: int) -> bytes | None:
+        """Collect the body in `ready`; None when it grows beyond `bytes_max`."""
+        assert self._lease is not None
+        if self._early:
+            self.ready.append(self._early)
+            self._early = b""
+        length = sum(map(len, self.ready))
+        while not self._parser.complete:
+            data = self._decode(await self._lease.stream.receive())
+            length += len(data)
+            if length > bytes_max:
+                return None
+            self.ready.append(data)
+        return b"".join(self.ready)
+
+    async def _refused(self) -> GatewayError:
+        """Read the error answer and let the provider say what it means."""
+        status = self._parser.status
+        assert status is not None
+        body = await self._read_body(ERROR_BODY_BYTES_MAX)
+        failure, retryable = self.candidate.endpoint.classify(status, self._parser.headers, body or b"")
+        self.record.cause = "status"
+        if retryable or failure.status >= 500:
+            return UpstreamError(failure, cause="status", retryable=retryable)
+        return ClientError(failure)
+
+    def _replace_dead_connection(self) -> bool:
+        """Go back to CONNECT when a kept-alive connection died before answering; true at most once an attempt."""
+        if self._answer_started or self._lease is None or not self._lease.reused:
+            return False
+        self._lease.close()
+        self._become(Stage.CONNECT)
+        return True
+
+    def _broken(self, exc: Exception) -> UpstreamError:
+        """Name what a broken connection means at this stage."""
+        provider = self.candidate.provider
+        if isinstance(exc, Broken):
+            failure = Failure(502, Kind.UPSTREAM, f"the connection to {provider} broke: {exc}", code="upstream_reset")
+            return self.failed(failure, cause="reset")
+        if not self._answer_started:
+            failure = Failure(502, Kind.UPSTREAM, f"{provider} closed without an answer", code="upstream_closed")
+            return self.failed(failure, cause="reset")
+        if self._parser.closed_early:
+            message = f"the answer of {provider} ended before it was complete"
+            return self.failed(Failure(502, Kind.UPSTREAM, message, code="stream_incomplete"), cause="incomplete")
+        message = f"{provider} sent something that is not HTTP/1.1: {exc}"
+        return self.failed(Failure(502, Kind.UPSTREAM, message, code="upstream_protocol_error"), cause="garbage")
+
+    def _become(self, stage: Stage) -> None:
+        assert stage in TRANSITIONS[self.stage], f"{self.stage} -> {stage}"
+        self.stage = stage

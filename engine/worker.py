@@ -1,0 +1,130 @@
+"""One worker process: `python -m engine.worker`, started by the supervisor and by nothing else.
+
+Decides the worker's own life: what it inherits (listening sockets, the control channel, the runtime directory), when its
+configuration changes, and how it ends. SIGINT and SIGTERM are the supervisor's business: a terminal's Ctrl-C reaches every process
+of the group, and a worker that died of it would take its streams along.
+"""
+
+import argparse
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import trio
+
+from engine import accesslog, logs
+from engine.catalogue import Catalogue
+from engine.config import Config, ConfigError, load
+from engine.control import Channel, Command, Event, Message, Order
+from engine.gateway import Gateway
+from engine.hangup import HangupMonitor
+from engine.metrics import Metrics
+from engine.net import server_tls_context
+from engine.serve import Server
+
+logger = logging.getLogger(__name__)
+
+ACCESS_LOG_ENTRIES_MAX = 100_000
+
+GC_THRESHOLDS = (20_000, 20, 50)
+"""Requests make few cycles; CPython's default of 700 allocations walks the young generation dozens of times per request."""
+
+
+class Worker:
+    """A worker's parts and their one order of starting and ending."""
+
+    def __init__(self, config: Config, options: argparse.Namespace) -> None:
+        self.config_path: Path | None = options.config
+        self.runtime: Path = options.runtime
+        self.incarnation: str = options.incarnation
+        self.channel = Channel(socket.socket(fileno=options.control_fd), Order)
+        self.metrics = Metrics(incarnation=self.incarnation, slot=options.slot)
+        self.access_log = accesslog.open_log(config.server.access_log, entries_max=ACCESS_LOG_ENTRIES_MAX)
+        self.gateway = Gateway(
+            config,
+            metrics=self.metrics,
+            access_log=self.access_log,
+            hangups=HangupMonitor(),
+            console_path=str(self.runtime / "console.sock") if config.server.console else None,
+        )
+        tls = config.server.tls
+        sockets = [socket.socket(fileno=fileno) for fileno in options.listen_fd]
+        self.server = Server(self.gateway, sockets, tls=server_tls_context(tls.cert, tls.key) if tls else None)
+        self.catalogue = Catalogue(self.gateway, changed=self._models_changed)
+        self.serving = trio.CancelScope()
+
+    async def run(self) -> None:
+        """Serve until drained, stopped, or abandoned by the supervisor."""
+        async with trio.open_nursery() as upkeep:
+            upkeep.start_soon(self.access_log.run)
+            upkeep.start_soon(self.metrics.run, self.runtime / f"worker-{self.incarnation}.json")
+            upkeep.start_soon(self.catalogue.run)
+            upkeep.start_soon(self._obey)
+            with self.serving:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(self.server.run)
+                    await self.channel.send(Message(Event.READY))
+            self.gateway.close()
+            upkeep.cancel_scope.cancel()
+
+    async def _obey(self) -> None:
+        """Carry out the supervisor's orders. A supervisor that is gone means: drain."""
+        while True:
+            order = await self.channel.receive()
+            command = order.command if isinstance(order, Order) else Command.DRAIN
+            if command is Command.STOP:
+                self.serving.cancel()
+                return
+            if command is Command.RELOAD:
+                await self._reload()
+            elif not self.gateway.draining:
+                self.server.drain()
+                self.serving.deadline = trio.current_time() + self.gateway.config.server.drain_seconds
+            if order is None:
+                return
+
+    async def _reload(self) -> None:
+        """Take a new configuration when it is valid; keep the old one, and say so, when it is not."""
+        try:
+            config = load(self.config_path, os.environ)
+        except ConfigError as exc:
+            logger.error("the new configuration is not valid, the old one stays: %s", exc)
+            await self.channel.send(Message(Event.REJECTED))
+            return
+        self.gateway.reconfigure(config)
+        self.catalogue.wake()
+        await self.channel.send(Message(Event.RELOADED))
+
+    async def _models_changed(self, models: list[str]) -> None:
+        await self.channel.send(Message(Event.MODELS, models))
+
+
+def main() -> int:
+    """Run a worker; 0 after a drain."""
+    parser = argparse.ArgumentParser(prog="python -m engine.worker")
+    parser.add_argument("--slot", type=int, required=True)
+    parser.add_argument("--incarnation", required=True)
+    parser.add_argument("--control-fd", type=int, required=True)
+    parser.add_argument("--listen-fd", type=int, action="append", default=[])
+    parser.add_argument("--runtime", type=Path, required=True)
+    parser.add_argument("--config", type=Path)
+    options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    config = load(options.config, os.environ)
+    logs.configure(config.server.log_level)
+    worker = Worker(config, options)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    trio.run(worker.run)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""Fixtures that more than one part of the suite uses."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from engine.local import command, why_unavailable
+
+
+@pytest.fixture(scope="session")
+def local_model_url() -> Iterator[str]:
+    """The base URL (ending in /v1) of the real local model, started once; skips with the reason where there is none."""
+    reason = why_unavailable()
+    if reason is not None:
+        pytest.skip(reason)
+    process = subprocess.Popen(command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        event: dict[str, str] = {}
+        while "base_url" not in event:
+            line = process.stdout.readline()
+            assert line, f"the local model ended with code {process.wait()} before it was ready"
+            event = json.loads(line)
+            assert "error" not in event, event
+        yield event["base_url"]
+    finally:
+        process.terminate()
+        process.communicate()

@@ -1,0 +1,333 @@
+"""The server as an operator runs it: real processes, real signals, killed workers, drains and reloads under load."""
+
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+import trio
+
+from bench import upstream
+from bench.upstream import ScriptedUpstream
+
+KEY = "sk-test-0123456789"
+DELTA: dict[str, Any] = {"event": {"id": "c", "choices": [{"index": 0, "delta": {"content": "Hel"}}]}}
+CHAT = {"model": "scripted", "messages": [{"role": "user", "content": "hi"}]}
+
+
+def toml(base_url: str, *, drain_seconds: float = 20, console: bool = True, alias: str = "fast") -> str:
+    return f"""
+[server]
+listen = ["127.0.0.1:0"]
+environment_providers = false
+drain_seconds = {drain_seconds}
+console = {str(console).lower()}
+access_log = "access.log"
+[keys.test]
+value = "{KEY}"
+[providers.scripted-1]
+base_url = "{base_url}"
+models = ["scripted"]
+[models.{alias}]
+provider = "scripted-1"
+model = "scripted"
+"""
+
+
+class Serving:
+    """A running `hedgerow serve`."""
+
+    def __init__(self, process: trio.Process, origin: str, config: Path, client: httpx.AsyncClient) -> None:
+        self.process = process
+        self.origin = origin
+        self.config = config
+        self.client = client
+        self.stderr: list[str] = []
+
+    async def workers(self) -> list[dict[str, Any]]:
+        """The workers as /api/status shows them; waits while the console starts."""
+        with trio.fail_after(20):
+            while True:
+                answer = await self.client.get("/api/status")
+                if answer.status_code == 200:
+                    return list(answer.json()["data"]["workers"])
+                await trio.sleep(0.05)
+
+    async def wait_log(self, pattern: str) -> str:
+        """Wait for a line of stderr."""
+        with trio.fail_after(20):
+            while True:
+                for line in self.stderr:
+                    if re.search(pattern, line):
+                        return line
+                await trio.sleep(0.02)
+
+
+@asynccontextmanager
+async def serving(config: Path, *, workers: int = 1, preexec: Any = None) -> AsyncIterator[Serving]:
+    """Run the server; whatever a test does, every process of it must be gone afterwards."""
+    command = [sys.executable, "-m", "engine", "serve", "--config", str(config), "--workers", str(workers)]
+    process = await trio.lowlevel.open_process(command, stderr=subprocess.PIPE, preexec_fn=preexec)
+    assert process.stderr is not None
+    lines: list[str] = []
+    origin = ""
+    async with trio.open_nursery() as nursery:
+        started = trio.Event()
+
+        async def read() -> None:
+            nonlocal origin
+            buffer = b""
+            assert process.stderr is not None
+            async for data in process.stderr:
+                *whole, buffer = (buffer + data).split(b"\n")
+                lines.extend(line.decode() for line in whole)
+                for line in whole:
+                    if match := re.search(rb"serves on (http\S+)", line):
+                        origin = match[1].decode().rstrip(",")
+                        started.set()
+            started.set()
+
+        nursery.start_soon(read)
+        try:
+            with trio.fail_after(30):
+                await started.wait()
+            assert origin, lines
+            headers = {"authorization": f"Bearer {KEY}"}
+            async with httpx.AsyncClient(base_url=origin, headers=headers, timeout=20, trust_env=False) as client:
+                server = Serving(process, origin, config, client)
+                server.stderr = lines
+                yield server
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            with trio.move_on_after(15):
+                await process.wait()
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def scripted() -> AsyncIterator[ScriptedUpstream]:
+    async with upstream.running() as server:
+        yield server
+
+
+@pytest.fixture
+def config(tmp_path: Path, scripted: ScriptedUpstream) -> Path:
+    path = tmp_path / "hedgerow.toml"
+    path.write_text(toml(scripted.base_url))
+    return path
+
+
+async def stream_text(server: Serving) -> str:
+    """Read one stream to its end."""
+    async with server.client.stream("POST", "/v1/chat/completions", json={**CHAT, "stream": True}) as answer:
+        assert answer.status_code == 200
+        return (await answer.aread()).decode()
+
+
+async def test_serves_logs_and_ends_on_sigterm(config: Path) -> None:
+    async with serving(config, workers=2) as server:
+        answer = await server.client.post("/v1/chat/completions", json=CHAT)
+        assert answer.json()["object"] == "chat.completion"
+        assert "data: [DONE]" in await stream_text(server)
+        states = [worker["state"] for worker in await server.workers()]
+        assert states == ["ready", "ready"]
+        process = server.process
+        process.send_signal(signal.SIGTERM)
+        with trio.fail_after(10):
+            assert await process.wait() == 0
+    lines = [msgspec.json.decode(line) for line in (config.parent / "access.log").read_bytes().splitlines()]
+    chat = [line for line in lines if line["surface"] == "chat"]
+    assert [line["outcome"] for line in chat] == ["ok", "ok"]
+    assert all(line["key"] == "test" for line in chat)
+    assert KEY not in (config.parent / "access.log").read_text()
+
+
+async def test_a_killed_worker_is_replaced_and_the_others_keep_their_streams(config: Path, scripted: ScriptedUpstream) -> None:
+    held = 8
+    scripted.enqueue(*[[DELTA, {"wait": "go"}, {"event": "[DONE]"}] for _ in range(held)])
+    async with serving(config, workers=2) as server:
+        outcomes: list[str] = []
+
+        async def hold() -> None:
+            # A client of its own, so that each stream is a connection of its own and the kernel spreads them.
+            headers = {"authorization": f"Bearer {KEY}"}
+            async with httpx.AsyncClient(base_url=server.origin, headers=headers, timeout=20, trust_env=False) as client:
+                try:
+                    async with client.stream("POST", "/v1/chat/completions", json={**CHAT, "stream": True}) as answer:
+                        await answer.aread()
+                    outcomes.append("whole")
+                except (httpx.RemoteProtocolError, httpx.ReadError):
+                    outcomes.append("cut")
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(held):
+                nursery.start_soon(hold)
+            await scripted.wait_request(held - 1)
+            before = await server.workers()
+            os.kill(before[0]["pid"], signal.SIGKILL)
+            await server.wait_log(r"worker 0 .* ended with code -9")
+            with trio.fail_after(20):
+                while True:
+                    after = await server.workers()
+                    if after[0]["pid"] != before[0]["pid"] and after[0]["state"] == "ready":
+                        break
+                    await trio.sleep(0.05)
+            scripted.gate("go").set()
+        assert outcomes.count("whole") + outcomes.count("cut") == held
+        assert "whole" in outcomes
+        assert after[1]["pid"] == before[1]["pid"]
+        assert after[0]["restarts"] == 1
+        for _ in range(20):
+            assert (await server.client.post("/v1/chat/completions", json=CHAT)).status_code == 200
+
+
+async def test_sighup_takes_a_new_configuration_without_cutting_a_stream(config: Path, scripted: ScriptedUpstream) -> None:
+    scripted.enqueue([DELTA, {"wait": "go"}, {"answer": True}])
+    async with serving(config) as server:
+        text: list[str] = []
+        async with trio.open_nursery() as nursery:
+
+            async def read() -> None:
+                text.append(await stream_text(server))
+
+            nursery.start_soon(read)
+            await scripted.wait_request()
+            config.write_text(toml(scripted.base_url, alias="slow"))
+            server.process.send_signal(signal.SIGHUP)
+            with trio.fail_after(10):
+                while (await server.client.get("/v1/models/slow")).status_code != 200:
+                    await trio.sleep(0.02)
+            assert (await server.client.get("/v1/models/fast")).status_code == 404
+            scripted.gate("go").set()
+        assert "data: [DONE]" in text[0]
+
+
+async def test_an_invalid_configuration_changes_nothing(config: Path) -> None:
+    async with serving(config) as server:
+        config.write_text("[server]\nlisten = 8\n[provider]")
+        server.process.send_signal(signal.SIGHUP)
+        await server.wait_log("not valid, the old one stays")
+        assert (await server.client.get("/v1/models/fast")).status_code == 200
+
+
+async def test_sigterm_lets_open_streams_end(config: Path, scripted: ScriptedUpstream) -> None:
+    scripted.enqueue([DELTA, {"wait": "go"}, {"answer": True}])
+    async with serving(config) as server:
+        text: list[str] = []
+        async with trio.open_nursery() as nursery:
+
+            async def read() -> None:
+                text.append(await stream_text(server))
+
+            nursery.start_soon(read)
+            await scripted.wait_request()
+            server.process.send_signal(signal.SIGTERM)
+            await server.wait_log("draining")
+            with trio.fail_after(10):
+                while True:
+                    try:
+                        await (await trio.open_tcp_stream("127.0.0.1", int(server.origin.rsplit(":", 1)[1]))).aclose()
+                    except OSError:
+                        break
+                    await trio.sleep(0.02)
+            scripted.gate("go").set()
+        assert "data: [DONE]" in text[0]
+        with trio.fail_after(10):
+            assert await server.process.wait() == 0
+
+
+async def test_a_drain_ends_after_drain_seconds(config: Path, scripted: ScriptedUpstream) -> None:
+    config.write_text(toml(scripted.base_url, drain_seconds=0.3))
+    scripted.enqueue([DELTA, {"stall": True}])
+    async with serving(config) as server:
+        async with server.client.stream("POST", "/v1/chat/completions", json={**CHAT, "stream": True}):
+            server.process.send_signal(signal.SIGTERM)
+            with trio.fail_after(10):
+                assert await server.process.wait() == 0
+
+
+async def test_sigint_twice_stops_at_once(config: Path, scripted: ScriptedUpstream) -> None:
+    scripted.enqueue([DELTA, {"stall": True}])
+    async with serving(config) as server:
+        pids = [worker["pid"] for worker in await server.workers()]
+        async with server.client.stream("POST", "/v1/chat/completions", json={**CHAT, "stream": True}):
+            server.process.send_signal(signal.SIGINT)
+            await server.wait_log("draining")
+            server.process.send_signal(signal.SIGINT)
+            with trio.fail_after(10):
+                await server.process.wait()
+        for pid in pids:
+            with pytest.raises(ProcessLookupError):
+                os.kill(pid, 0)
+
+
+async def test_workers_do_not_outlive_a_killed_supervisor(config: Path) -> None:
+    async with serving(config) as server:
+        pids = [worker["pid"] for worker in await server.workers()]
+        server.process.kill()
+        await server.process.wait()
+        with trio.fail_after(10):
+            while any(_alive(pid) for pid in pids):
+                await trio.sleep(0.02)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+async def test_running_out_of_file_descriptors_is_survived_with_one_line(tmp_path: Path, scripted: ScriptedUpstream) -> None:
+    config = tmp_path / "hedgerow.toml"
+    config.write_text(toml(scripted.base_url, console=False))
+
+    def few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+    async with serving(config, preexec=few) as server:
+        port = int(server.origin.rsplit(":", 1)[1])
+        streams = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(100)]
+        await server.wait_log("out of file descriptors")
+        for stream in streams:
+            await stream.aclose()
+        assert (await server.client.post("/v1/chat/completions", json=CHAT)).status_code == 200
+        assert sum("out of file descriptors" in line for line in server.stderr) == 1
+
+
+def test_a_taken_port_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    config = tmp_path / "hedgerow.toml"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        config.write_text(toml("http://127.0.0.1:9/v1").replace("127.0.0.1:0", f"127.0.0.1:{port}"))
+        command = [sys.executable, "-m", "engine", "serve", "--config", str(config)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_lists_every_problem_with_its_path(tmp_path: Path) -> None:
+    config = tmp_path / "bad.toml"
+    config.write_text('[server]\nlistem = ["127.0.0.1:1"]\n[providers.mine]\nbase_url = "ftp://x"\n[models.a]\nprovider = "none"\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "engine", "check", "--config", str(config)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 1
+    for path in ("server.listem", "providers.mine.base_url", "models.a.provider"):
+        assert path in done.stderr
+    assert "Traceback" not in done.stderr
