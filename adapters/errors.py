@@ -49,7 +49,7 @@ KIND_BY_STATUS: dict[int, Kind] = {
 
 
 def kind_of_status(status: int) -> Kind:
-    """Return the kind an HTTP status stands for; an unlisted 4xx is an invalid request, anything else the upstream's."""
+    """Return the kind of an HTTP status; an unlisted 4xx is an invalid request, anything else the upstream's."""
     kind = KIND_BY_STATUS.get(status)
     if kind is not None:
         return kind
@@ -61,8 +61,8 @@ class Failure:
     """One error as a value: what a dialect needs to render it, in HTTP or in-band.
 
     `status` is the HTTP status toward the client. `type`, `code` and `param` keep an upstream's own words when it gave
-    any; None lets the dialect choose. `headers` are answer headers that belong to the error (Retry-After, x-should-retry,
-    rate-limit headers), lower-cased names.
+    any; None lets the dialect choose. `headers` are answer headers that belong to the error (Retry-After,
+    x-should-retry, rate-limit headers), lower-cased names.
     """
 
     status: int
@@ -89,8 +89,8 @@ class ClientError(GatewayError):
 class UpstreamError(GatewayError):
     """The upstream is at fault. `retryable` says whether another attempt may succeed; `cause` names the row for logs.
 
-    Causes are a closed set of lower-case words: `refused`, `dns`, `tls`, `proxy`, `connect_timeout`, `timeout`, `status`, `reset`,
-    `incomplete`, `garbage`, `oversize`, `empty`, `in_band`, `pool_full`, `idle`.
+    Causes are a closed set of lower-case words: `refused`, `dns`, `tls`, `proxy`, `connect_timeout`, `timeout`,
+    `status`, `reset`, `incomplete`, `garbage`, `oversize`, `empty`, `in_band`, `pool_full`, `idle`.
     """
 
     def __init__(self, failure: Failure, *, cause: str, retryable: bool) -> None:

@@ -13,6 +13,11 @@ from typing import Any
 
 import msgspec
 
+from adapters.providers.scripted import PROVIDER
+
+MODEL = PROVIDER.name
+"""The model listed unless others are named; any name is answered."""
+
 CREATED = 1_700_000_000
 _ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
@@ -107,7 +112,7 @@ def error(status: int, message: str, *, code: str | None = None, param: str | No
 
 def model(name: str) -> dict[str, Any]:
     """Describe one model as GET /models/{name} does."""
-    return {"id": name, "object": "model", "created": CREATED, "owned_by": "scripted"}
+    return {"id": name, "object": "model", "created": CREATED, "owned_by": MODEL}
 
 
 def models(names: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench.measure import FULL, QUICK, Bench, Samples, Settings, Start
+from bench.measure import FULL, QUICK, Bench, Samples, Settings, Start, perform
 from bench.nginx import find, nginx, version
 from bench.process import Cores, busy_share, cores, raise_open_files
 from bench.report import Row, Sheet, table
@@ -83,7 +83,7 @@ def measure(settings: Settings, console: Console, placement: Cores, arguments: a
         if not arguments.no_gateway:
             starts.append(partial(gateway, upstream.port, placement))
         wrk = None if arguments.no_wrk else shutil.which("wrk")
-        bench = Bench(settings, placement, upstream, wrk=wrk)
+        bench = Bench(settings, upstream, wrk=wrk, perform=partial(perform, cores=placement))
         with console.status("starting") as status, contextlib.ExitStack() as running:
             subjects = [upstream, *(running.enter_context(start()) for start in starts)]
             bench.run(subjects, status.update)

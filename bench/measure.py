@@ -62,13 +62,28 @@ class Samples:
         self.values.clear()
 
 
-class Bench:
-    """Runs jobs against subjects and collects their samples."""
+def perform(job: AnyJob, cores: Cores) -> Report:
+    """Run one job in a process of its own; raises subprocess.TimeoutExpired when it does not end by itself."""
+    with placed(cores.others):
+        ended = subprocess.run(
+            [sys.executable, "-m", "bench.load"],
+            input=msgspec.json.encode(job),
+            stdout=subprocess.PIPE,
+            check=True,
+            timeout=_JOB_SECONDS_MAX,
+        )
+    return msgspec.json.decode(ended.stdout, type=Report)
 
-    def __init__(self, settings: Settings, cores: Cores, upstream: Subject, *, wrk: str | None) -> None:
+
+class Bench:
+    """Gives jobs to `perform` against subjects and collects their samples."""
+
+    def __init__(
+        self, settings: Settings, upstream: Subject, *, wrk: str | None, perform: Callable[[AnyJob], Report]
+    ) -> None:
         self.samples = Samples()
         self._settings = settings
-        self._cores = cores
+        self._perform = perform
         self._upstream = upstream
         self._wrk = wrk
 
@@ -187,16 +202,8 @@ class Bench:
             self.samples.add(measure, subject.name, amount / per)
 
     def _ask(self, subject: Subject, job: AnyJob) -> Report:
-        """Run one job in its own process; raises subprocess.TimeoutExpired when it does not end by itself."""
-        with placed(self._cores.others):
-            ended = subprocess.run(
-                [sys.executable, "-m", "bench.load"],
-                input=msgspec.json.encode(job),
-                stdout=subprocess.PIPE,
-                check=True,
-                timeout=_JOB_SECONDS_MAX,
-            )
-        report = msgspec.json.decode(ended.stdout, type=Report)
+        """Run one job, and keep what failed in it."""
+        report = self._perform(job)
         kind = type(job).__name__.lower()
         self.samples.problems.extend(
             f"{subject.name}, {kind}: {count} x {reason}" for reason, count in report.errors.items()

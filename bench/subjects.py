@@ -31,7 +31,7 @@ value = "{key}"
 base_url = "http://127.0.0.1:{upstream_port}/v1"
 models = ["canned"]
 """
-_LEAKING = re.compile(r"(_proxy|_api_key|_base_url)$|^(ollama|hedgerow)_", re.IGNORECASE)
+_LEAKING = re.compile(r"(_proxy|_api_key|_base_url|_host)$|^hedgerow_", re.IGNORECASE)
 
 
 class Subject(NamedTuple):

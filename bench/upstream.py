@@ -31,6 +31,7 @@ from typing import Any
 
 import trio
 
+from bench.answers import MODEL
 from bench.connection import Connection
 from bench.playbook import Ending, Playbook, Record
 
@@ -44,7 +45,7 @@ class ScriptedUpstream(Playbook):
         self,
         *,
         script: object = None,
-        models: Sequence[str] = ("scripted",),
+        models: Sequence[str] = (MODEL,),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(script=script, models=models, clock=clock)
@@ -99,7 +100,7 @@ class ScriptedUpstream(Playbook):
 async def running(
     *,
     script: object = None,
-    models: Sequence[str] = ("scripted",),
+    models: Sequence[str] = (MODEL,),
     clock: Callable[[], float] = time.monotonic,
     tls: ssl.SSLContext | None = None,
     unix: str | None = None,
@@ -114,7 +115,7 @@ async def running(
 
 async def _main(arguments: argparse.Namespace) -> None:
     script = json.loads(arguments.script.read_text()) if arguments.script else None
-    server = ScriptedUpstream(script=script, models=arguments.model or ("scripted",))
+    server = ScriptedUpstream(script=script, models=arguments.model or (MODEL,))
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(server.serve, port=arguments.port, unix=arguments.unix))
         print(json.dumps({"port": server.port, "base_url": server.base_url}), flush=True)

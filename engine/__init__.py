@@ -6,10 +6,10 @@ The life of a request:
    the surface. Paths that are no surface go down `tunnel` to the `console` process.
 2. `pipeline` wraps the exchange in its layers: `authenticate`, `admit`, the surface's action, `record`.
 3. `generate` decodes what routing needs (`adapters.dialects`), `router` names the candidate, and an `upstream.Attempt`
-   leases a connection from the `endpoint`'s `pool`, sends, and reads up to the first content. Until then any failure can
-   still become an honest status.
-4. `relay` streams: one receive, one feed, one send per read. A slow client stops the upstream read; a client that is gone
-   is noticed by `hangup` and cancels the exchange.
+   leases a connection from the `endpoint`'s `pool`, sends, and reads up to the first content. Until then any failure
+   can still become an honest status.
+4. `relay` streams: one receive, one feed, one send per read. A slow client stops the upstream read; a client that is
+   gone is noticed by `hangup` and cancels the exchange.
 5. `record` writes one access-log entry and the counters in a `finally`, synchronously.
 
 Processes: `supervisor` owns the sockets and starts `worker`s and the console; `control` is what they say to each other.

@@ -1,7 +1,7 @@
 """The `hedgerow` command.
 
-Decides what a person sees: options, messages, exit codes (0 done, 1 a problem that was named, 2 wrong usage). The work is
-done elsewhere, and imported when it is asked for, so that `--help` is quick.
+Decides what a person sees: options, messages, exit codes (0 done, 1 a problem that was named, 2 wrong usage). The work
+is done elsewhere, and imported when it is asked for, so that `--help` is quick.
 """
 
 import logging
@@ -19,7 +19,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="The TOML file; without one, providers come from the environment.", dir_okay=False),
+    typer.Option(
+        "--config", "-c", help="The TOML file; without one, providers come from the environment.", dir_okay=False
+    ),
 ]
 
 

@@ -70,7 +70,9 @@ async def wrong_method(gateway: Gateway, exchange: Exchange, downstream: Downstr
     """A path that exists, asked with a method it has not. Raises `ClientError` 405 with Allow."""
     method, path = exchange.request.method, exchange.request.path.decode("ascii", "replace")
     message = f"{path} does not serve {method}, only {exchange.argument.decode()}"
-    failure = Failure(405, Kind.INVALID_REQUEST, message, code="method_not_allowed", headers=((b"allow", exchange.argument),))
+    failure = Failure(
+        405, Kind.INVALID_REQUEST, message, code="method_not_allowed", headers=((b"allow", exchange.argument),)
+    )
     raise ClientError(failure)
 
 
@@ -84,4 +86,6 @@ async def _answer(
 ) -> None:
     exchange.status = status
     exchange.outcome = Outcome.OK
-    await downstream.answer(status, [JSON, *headers, *answer_headers(exchange, gateway.config.server.cors_origins)], body)
+    await downstream.answer(
+        status, [JSON, *headers, *answer_headers(exchange, gateway.config.server.cors_origins)], body
+    )

@@ -1,7 +1,8 @@
 """What the providers serve: their model lists, fetched in the background.
 
 A provider without configured models is asked for its list at the start, after a reload, and every `REFRESH_SECONDS`. A
-provider that does not answer keeps the list it had, and is asked again sooner; nothing a client does waits for any of this.
+provider that does not answer keeps the list it had, and is asked again sooner; nothing a client does waits for any of
+this.
 """
 
 import logging
@@ -26,7 +27,7 @@ LIST_BYTES_MAX = 8 << 20
 
 
 class Catalogue:
-    """Keeps the endpoints' catalogues fresh. `changed` is told all the names whenever they changed, and once at the start."""
+    """Keeps the endpoints' catalogues fresh. `changed` is told all the names at the start and whenever they change."""
 
     def __init__(self, gateway: Gateway, changed: Callable[[list[str]], Awaitable[None]]) -> None:
         self._gateway = gateway

@@ -6,7 +6,7 @@ every error path asks for: has the head gone out? Sends are one `send` per call.
 """
 
 from collections.abc import Iterable
-from enum import Enum
+from enum import IntEnum
 
 import trio
 
@@ -15,12 +15,12 @@ from engine.net import Broken, Stream
 from engine.stream import Bytes
 
 
-class Reply(Enum):
+class Reply(IntEnum):
     """How much of the current answer has been sent."""
 
-    NOTHING = "nothing"
-    STREAMING = "streaming"
-    ENDED = "ended"
+    NOTHING = 0
+    STREAMING = 1
+    ENDED = 2
 
 
 TRANSITIONS: dict[Reply, frozenset[Reply]] = {
@@ -37,8 +37,8 @@ class ClientGone(Exception):  # noqa: N818 - a fact about the client, not an err
 class Downstream:
     """Answers requests on one accepted connection, one at a time, in order.
 
-    Not concurrent: exactly one task answers. After `ClientGone` or a cancelled send the connection must be closed, since
-    part of an answer may be on the wire; `reply` then never reached ENDED.
+    Not concurrent: exactly one task answers. After `ClientGone` or a cancelled send the connection must be closed,
+    since part of an answer may be on the wire; `reply` then never reached ENDED.
     """
 
     __slots__ = ("bytes_out", "chunked", "head_only", "keep_alive", "reply", "send_seconds_max", "stream")

@@ -1,8 +1,8 @@
 """One configured provider, ready to be asked: where it is, how it is signed for, its connections and its catalogue.
 
-Everything about a request that does not depend on the request (request line, host, signature, fixed headers) is rendered
-once here. The endpoint owns the provider's connection pool, so that connections live and die with the configuration
-they were made under. It does not choose, retry or wait.
+Everything about a request that does not depend on the request (request line, host, signature, fixed headers) is
+rendered once here. The endpoint owns the provider's connection pool, so that connections live and die with the
+configuration they were made under. It does not choose, retry or wait.
 """
 
 import os
@@ -53,7 +53,9 @@ class Endpoint:
         """Whether `provider/model` may be passed on: anything, unless the operator restricted the provider."""
         return not self.config.restrict or model in self.config.models
 
-    def message(self, method: str, path: str, body: bytes, *, stream: bool, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    def message(
+        self, method: str, path: str, body: bytes, *, stream: bool, headers: Iterable[tuple[bytes, bytes]]
+    ) -> bytes:
         """Return a whole request: one `bytes`, so that it leaves in one send."""
         key = (method, path, stream)
         head = self._heads.get(key)

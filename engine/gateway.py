@@ -1,7 +1,7 @@
 """What one worker holds for as long as it lives, and the one place where a configuration takes effect.
 
-Exchanges read `config`, `keys` and `router` once, at their start or when they need them; `reconfigure` replaces all three
-in one synchronous step, so that a reload never cuts an exchange: those under way keep what they began with.
+Exchanges read `config`, `keys` and `router` once, at their start or when they need them; `reconfigure` replaces all
+three in one synchronous step, so that a reload never cuts an exchange: those under way keep what they began with.
 """
 
 from engine.accesslog import AccessLog
@@ -16,10 +16,26 @@ from engine.router import Router
 class Gateway:
     """One worker's long-lived state. Owned by the worker's main task; everything in it is touched from one loop."""
 
-    __slots__ = ("access_log", "admission", "config", "console_path", "draining", "hangups", "keys", "metrics", "router")
+    __slots__ = (
+        "access_log",
+        "admission",
+        "config",
+        "console_path",
+        "draining",
+        "hangups",
+        "keys",
+        "metrics",
+        "router",
+    )
 
     def __init__(
-        self, config: Config, *, metrics: Metrics, access_log: AccessLog, hangups: HangupMonitor, console_path: str | None
+        self,
+        config: Config,
+        *,
+        metrics: Metrics,
+        access_log: AccessLog,
+        hangups: HangupMonitor,
+        console_path: str | None,
     ) -> None:
         self.metrics = metrics
         self.access_log = access_log

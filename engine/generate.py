@@ -1,7 +1,7 @@
 """The main job: one generation, from the request's body to the last byte of its answer.
 
-Decides the order: decode what routing needs, pick the candidate, open the attempt, then answer whole or hand over to the
-relay. Everything dialect-specific is asked of the dialect, everything about time is the policy's.
+Decides the order: decode what routing needs, pick the candidate, open the attempt, then answer whole or hand over to
+the relay. Everything dialect-specific is asked of the dialect, everything about time is the policy's.
 """
 
 import trio
@@ -92,7 +92,9 @@ async def _answer_whole(gateway: Gateway, exchange: Exchange, downstream: Downst
         await attempt.wait_head()
         body = await attempt.read_whole(gateway.config.limits.answer_bytes_max)
     if body is None:
-        failure = Failure(504, Kind.TIMEOUT, f"no answer from {candidate.provider} for {seconds:g} s", code="upstream_timeout")
+        failure = Failure(
+            504, Kind.TIMEOUT, f"no answer from {candidate.provider} for {seconds:g} s", code="upstream_timeout"
+        )
         raise attempt.failed(failure, cause="timeout")
     answer = dialect.read_answer(body)
     exchange.usage = answer.usage

@@ -1,7 +1,7 @@
 """The headers Hedgerow itself puts on its answers, and the few it lets through.
 
-Everything not named here stays behind: an upstream's headers speak of the gateway's account with it, a client's of its own
-connection and credentials.
+Everything not named here stays behind: an upstream's headers speak of the gateway's account with it, a client's of its
+own connection and credentials.
 """
 
 from collections.abc import Collection, Iterable
@@ -15,7 +15,7 @@ CORS_MAX_AGE_SECONDS = b"86400"
 
 
 def answer_headers(exchange: Exchange, cors_origins: tuple[str, ...]) -> list[tuple[bytes, bytes]]:
-    """Return the headers of every answer to `exchange`: its request id, its provider, and CORS for a browser that asked."""
+    """Return the headers of every answer to `exchange`: request id, provider, and CORS for a browser that asked."""
     headers = [(b"x-request-id", exchange.request_id)]
     if exchange.provider is not None:
         headers.append((b"x-hedgerow-provider", exchange.provider.encode()))
@@ -24,7 +24,7 @@ def answer_headers(exchange: Exchange, cors_origins: tuple[str, ...]) -> list[tu
 
 
 def cors_headers(request: Request, origins: tuple[str, ...]) -> list[tuple[bytes, bytes]]:
-    """Return what a browser needs to see an answer (Fetch, section 3.2), empty for others and for origins not allowed."""
+    """Return what a browser needs to see an answer (Fetch, section 3.2); empty for others and foreign origins."""
     origin = request.get(b"origin")
     if origin is None or not origins:
         return []

@@ -1,9 +1,9 @@
 """Binding: the listening sockets of a server, made once by the supervisor and inherited by its workers.
 
 On Linux every worker slot gets a socket of its own for each TCP address (SO_REUSEPORT), so that the kernel spreads
-connections evenly. The supervisor keeps all of them open: what waits in the queue of a worker that died is served by its
-replacement instead of being reset. Elsewhere SO_REUSEPORT does not spread, so the workers share one socket. Unix sockets
-are always shared.
+connections evenly. The supervisor keeps all of them open: what waits in the queue of a worker that died is served by
+its replacement instead of being reset. Elsewhere SO_REUSEPORT does not spread, so the workers share one socket. Unix
+sockets are always shared.
 """
 
 import contextlib

@@ -1,6 +1,7 @@
 """The operational log: one line per event on stderr, for the person who runs the gateway.
 
-Requests do not appear here (that is `engine.accesslog`), nor does anything that a client sent or a secret could stand in.
+Requests do not appear here (that is `engine.accesslog`), nor does anything that a client sent or a secret could stand
+in.
 """
 
 import logging

@@ -3,8 +3,8 @@
     authenticate -> admit -> the surface's action -> record
 
 Recording stands in a `finally` and is synchronous, so every exchange is recorded once, whatever happened and whoever
-cancelled it. This is also the outermost layer: it decides whose fault a failure is, and it is the one place that catches
-every exception, answers 500 and logs it as a bug.
+cancelled it. This is also the outermost layer: it decides whose fault a failure is, and it is the one place that
+catches every exception, answers 500 and logs it as a bug.
 """
 
 import logging
@@ -42,9 +42,9 @@ ACTIONS: dict[Action, Callable[[Gateway, Exchange, Downstream], Awaitable[None]]
 async def serve_exchange(gateway: Gateway, request: Request, match: Match, downstream: Downstream) -> None:
     """Serve one request on a data route.
 
-    Never raises for a failing exchange: what went wrong has been answered, or `downstream.reply` shows that it could not
-    be. Cancelled (the client is gone, or a drain ran out): nothing more is sent, the exchange is recorded, Cancelled
-    goes on.
+    Never raises for a failing exchange: what went wrong has been answered, or `downstream.reply` shows that it could
+    not be. Cancelled (the client is gone, or a drain ran out): nothing more is sent, the exchange is recorded,
+    Cancelled goes on.
     """
     exchange = Exchange(request, match, trio.current_time())
     gateway.metrics.request_started(match.surface.name)

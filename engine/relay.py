@@ -1,9 +1,9 @@
 """The hot loop: one upstream stream to one client.
 
 Decides when a keep-alive comment is due, how long an upstream may stay silent, and how a stream ends: properly, or with
-the client dialect's in-band error, never silently and never with a made-up ending. Per read: one receive, one feed, one send.
-A client that does not read stops the upstream read, since both happen in this one task; a client that is gone cancels
-it (see `engine.hangup`). It does not know what a stream's bytes mean.
+the client dialect's in-band error, never silently and never with a made-up ending. Per read: one receive, one feed, one
+send. A client that does not read stops the upstream read, since both happen in this one task; a client that is gone
+cancels it (see `engine.hangup`). It does not know what a stream's bytes mean.
 
 One cancel scope serves every timeout of a stream. It is entered again only when it fires: entering one costs 18 us and
 moving a deadline 6 us, so a busy stream pays for neither per event; the clock is read once per read instead.
@@ -17,7 +17,7 @@ from engine.config import Timeouts
 from engine.downstream import ClientGone, Downstream, Reply
 from engine.exchange import Exchange
 from engine.net import Broken
-from engine.upstream import Attempt, Stage
+from engine.upstream import Attempt
 
 
 class Relay:
@@ -28,7 +28,16 @@ class Relay:
     connection must both be closed by their owners; nothing here holds a resource.
     """
 
-    __slots__ = ("attempt", "dialect", "downstream", "exchange", "headers", "keepalive_seconds", "quiet_since", "timeouts")
+    __slots__ = (
+        "attempt",
+        "dialect",
+        "downstream",
+        "exchange",
+        "headers",
+        "keepalive_seconds",
+        "quiet_since",
+        "timeouts",
+    )
 
     def __init__(
         self,
@@ -52,7 +61,7 @@ class Relay:
         """When the client last got a byte; a keep-alive comment is due `keepalive_seconds` later."""
 
     async def run(self) -> Failure | None:
-        """Wait for the first content, then stream until the end; return what the client was told went wrong, if anything."""
+        """Wait for the first content, then stream until the end; return what the client was told went wrong."""
         try:
             await self._wait_content()
             self.exchange.ttft_seconds = trio.current_time() - self.exchange.started
@@ -83,18 +92,20 @@ class Relay:
     async def _stream(self, data: bytes) -> bytes:
         """Send `data` and all that follows but the last read's bytes, which are returned to go out with the ending."""
         attempt, stream, frame = self.attempt, self.downstream.stream, self.downstream.frame
-        if attempt.stage is not Stage.BODY:
+        if not attempt.streaming():
             return data
         await self._send(data)
         total_deadline = self.exchange.started + self.timeouts.total_seconds
         heard = self.quiet_since
         while True:
             unsent: bytes | memoryview = b""
-            deadline = min(heard + self.timeouts.idle_seconds, self.quiet_since + self.keepalive_seconds, total_deadline)
+            deadline = min(
+                heard + self.timeouts.idle_seconds, self.quiet_since + self.keepalive_seconds, total_deadline
+            )
             with trio.move_on_at(deadline):
                 while True:
                     data = await attempt.receive()
-                    if attempt.stage is not Stage.BODY:
+                    if not attempt.streaming():
                         return data
                     heard = trio.current_time()
                     if data:
@@ -128,7 +139,7 @@ class Relay:
         await self._send(self.dialect.KEEPALIVE)
 
     async def _send(self, data: bytes, *, end: bool = False) -> None:
-        """Send `data` as part of the stream: the head in front when it has not gone out yet, the ending behind on `end`."""
+        """Send `data` as part of the stream, the head in front if it is still due, the ending behind on `end`."""
         downstream = self.downstream
         message = downstream.frame(data)
         if downstream.reply is Reply.NOTHING:

@@ -7,6 +7,7 @@ router does not connect, retry or measure; what it hands out is a `Candidate`.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from adapters.dialects import ModelEntry
 from adapters.errors import ClientError, Failure, Kind
@@ -33,13 +34,25 @@ class Candidate:
         return self.endpoint.name
 
 
+class PoolTotals(NamedTuple):
+    """The upstream connections of a router: as of now, and opened and reused since the worker began."""
+
+    idle: int = 0
+    leased: int = 0
+    opened: int = 0
+    reused: int = 0
+
+
 class Router:
     """The providers and names of one configuration. Replaced as a whole on reload; only catalogues change in place."""
 
-    __slots__ = ("_aliases", "_by_model", "_default", "endpoints")
+    __slots__ = ("_aliases", "_before", "_by_model", "_default", "endpoints")
 
-    def __init__(self, config: Config, kept: dict[str, Endpoint] | None = None) -> None:
+    def __init__(
+        self, config: Config, kept: dict[str, Endpoint] | None = None, before: PoolTotals | None = None
+    ) -> None:
         kept = kept or {}
+        self._before = before or PoolTotals()
         self.endpoints = {
             name: kept[name] if name in kept else Endpoint(provider, config.limits)
             for name, provider in config.providers.items()
@@ -80,7 +93,7 @@ class Router:
         return Candidate(endpoint, model, endpoint.config.timeouts)
 
     def models(self) -> Iterator[ModelEntry]:
-        """Yield every name the model list shows: aliases, then each provider's catalogue, bare where that is unambiguous."""
+        """Yield every name of the model list: aliases, then the catalogues, bare where that is unambiguous."""
         for name, candidate in self._aliases.items():
             yield ModelEntry(name, candidate.provider)
         for endpoint in self.endpoints.values():
@@ -100,10 +113,24 @@ class Router:
             for name, endpoint in self.endpoints.items()
             if endpoint.config == config.providers.get(name) and endpoint.limits == config.limits
         }
+        before = self._before
         for name, endpoint in self.endpoints.items():
             if name not in kept:
+                statistics = endpoint.pool.statistics()
+                opened, reused = before.opened + statistics.opened_total, before.reused + statistics.reused_total
+                before = before._replace(opened=opened, reused=reused)
                 endpoint.pool.close()
-        return Router(config, kept)
+        return Router(config, kept, before)
+
+    def pool_totals(self) -> PoolTotals:
+        """Return the connections of all providers together, those of replaced configurations included in the totals."""
+        pools = [endpoint.pool.statistics() for endpoint in self.endpoints.values()]
+        return PoolTotals(
+            idle=sum(pool.idle for pool in pools),
+            leased=sum(pool.leased for pool in pools),
+            opened=self._before.opened + sum(pool.opened_total for pool in pools),
+            reused=self._before.reused + sum(pool.reused_total for pool in pools),
+        )
 
     def expire(self) -> None:
         """Close upstream connections that have idled too long."""

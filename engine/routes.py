@@ -6,20 +6,20 @@ plane (None). `/api/v1/...` serves what `/v1/...` serves. This module does not k
 """
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import IntEnum
 
 
-class Action(Enum):
+class Action(IntEnum):
     """What serving a surface means; the pipeline maps each to one function."""
 
-    GENERATE = "generate"
-    MODEL_LIST = "model_list"
-    MODEL = "model"
-    HEALTH = "health"
-    READY = "ready"
-    PREFLIGHT = "preflight"
-    UNKNOWN = "unknown"
-    WRONG_METHOD = "wrong_method"
+    GENERATE = 0
+    MODEL_LIST = 1
+    MODEL = 2
+    HEALTH = 3
+    READY = 4
+    PREFLIGHT = 5
+    UNKNOWN = 6
+    WRONG_METHOD = 7
 
 
 @dataclass(frozen=True, slots=True)

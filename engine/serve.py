@@ -1,12 +1,13 @@
 """Listeners, the top nursery, one task per connection.
 
-Decides how a client connection lives: TLS first when there is a certificate, then requests in order, each answered before
-the next is looked at; how long it may take over a head, a body or an idle pause; what a request that is not HTTP is told;
-and how everything ends in a drain. What a request means is `engine.pipeline`'s business, pages go down `engine.tunnel`.
+Decides how a client connection lives: TLS first when there is a certificate, then requests in order, each answered
+before the next is looked at; how long it may take over a head, a body or an idle pause; what a request that is not HTTP
+is told; and how everything ends in a drain. What a request means is `engine.pipeline`'s business, pages go down
+`engine.tunnel`.
 
-Client-side deadlines are attributes that one sweep a second looks at (`sweep`), not cancel scopes: setting a trio deadline twice per
-request costs 12 us, an assignment nothing, and a slowloris does not care for the half second. The connection's one cancel
-scope is what the sweep, the hang-up monitor and a drain cancel.
+Client-side deadlines are attributes that one sweep a second looks at (`sweep`), not cancel scopes: setting a trio
+deadline twice per request costs 12 us, an assignment nothing, and a slowloris does not care for the half second. The
+connection's one cancel scope is what the sweep, the hang-up monitor and a drain cancel.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Iterable
-from enum import Enum
+from enum import IntEnum
 from math import inf
 
 import trio
@@ -43,19 +44,20 @@ ACCEPT_PAUSE_SECONDS = 0.1
 SWEEP_SECONDS = 1.0
 LINGER_SECONDS_MAX = 2.0
 LINGER_BYTES_MAX = 1 << 20
-"""After a refusal the rest of what the client sends is read for a while: closing with unread bytes resets the connection,
-and the reset can overtake the refusal (RFC 9112, section 9.6)."""
+"""After a refusal the rest of what the client sends is read for a while: closing with unread bytes resets the
+connection, and the reset can overtake the refusal (RFC 9112, section 9.6).
+"""
 
 
-class Phase(Enum):
+class Phase(IntEnum):
     """What a connection is doing; what its deadline means."""
 
-    HANDSHAKE = "handshake"
-    IDLE = "idle"
-    HEAD = "head"
-    BODY = "body"
-    EXCHANGE = "exchange"
-    LINGER = "linger"
+    HANDSHAKE = 0
+    IDLE = 1
+    HEAD = 2
+    BODY = 3
+    EXCHANGE = 4
+    LINGER = 5
 
 
 class Connection:
@@ -76,7 +78,7 @@ class Connection:
         self.deadline = self.began + limits.head_seconds_max
 
     def __repr__(self) -> str:
-        return f"<Connection {self.peer} {self.phase.value} {self.downstream.reply.value}>"
+        return f"<Connection {self.peer} {self.phase.name} {self.downstream.reply.name}>"
 
     def secure(self, stream: Stream) -> None:
         """Go on over TLS."""
@@ -98,7 +100,7 @@ class Connection:
             request = await self._next_request()
             if request is None:
                 return
-            self._enter(Phase.EXCHANGE, inf)
+            self.phase, self.deadline = Phase.EXCHANGE, inf
             downstream.begin(request)
             downstream.keep_alive = request.keep_alive and not self.gateway.draining
             match = resolve(request.method, request.path)
@@ -117,10 +119,13 @@ class Connection:
         parser = self.parser
         request = parser.pop()
         if request is not None:
+            # Pipelined: without this, a read full of requests that need no upstream would hold up every other task.
+            await trio.lowlevel.checkpoint()
             return request
         limits = self.gateway.config.limits
-        self._enter(Phase.IDLE, limits.idle_seconds_max)
+        self.phase = Phase.IDLE
         self.began = trio.current_time()
+        self.deadline = self.began + limits.idle_seconds_max
         while True:
             data = await self.stream.receive()
             if not data:
@@ -157,7 +162,7 @@ class Connection:
         if self.phase in {Phase.HEAD, Phase.BODY}:
             record_refusal(self.gateway, 408, seconds=trio.current_time() - self.began)
             try:
-                self.stream.send_nowait(refusal(408, f"the {self.phase.value} of the request took too long"))
+                self.stream.send_nowait(refusal(408, f"the {self.phase.name.lower()} of the request took too long"))
             except Broken:
                 logger.debug("%r was gone when it timed out", self)
         self.scope.cancel()
@@ -197,7 +202,9 @@ class Server:
 
     __slots__ = ("_accepting", "_idle", "connections", "gateway", "out_of_files", "refused_total", "sockets", "tls")
 
-    def __init__(self, gateway: Gateway, sockets: Iterable[socket.socket], *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, gateway: Gateway, sockets: Iterable[socket.socket], *, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.gateway = gateway
         self.sockets = list(sockets)
         self.tls = tls
@@ -224,7 +231,7 @@ class Server:
             upkeep.cancel_scope.cancel()
 
     def drain(self) -> None:
-        """Close the listeners and let exchanges under way end; idle connections close now. `run()` returns after the last."""
+        """Close the listeners and idle connections, let exchanges under way end; `run()` returns after the last."""
         self.gateway.draining = True
         self._accepting.cancel()
         for sock in self.sockets:
@@ -250,7 +257,7 @@ class Server:
                         continue
                     if not self.out_of_files:
                         self.out_of_files = True
-                        logger.error("out of file descriptors or memory: new connections wait (%s)", exc)
+                        logger.error("out of descriptors or memory, new connections wait: %s", exc)  # noqa: TRY400
                     await trio.sleep(ACCEPT_PAUSE_SECONDS)
                     break
                 self.out_of_files = False

@@ -1,9 +1,9 @@
 """The supervisor: starts the workers and the console, restarts what dies, reloads, drains.
 
 One process that serves nothing itself and so has nothing to crash over. It owns the listening sockets (see
-`engine.listeners`) and the runtime directory, and it tells a worker what to do over a channel (see `engine.control`), never
-by signal. Signals are for people: SIGHUP reloads the configuration without dropping a stream, SIGTERM or one SIGINT drains,
-a second SIGINT stops at once.
+`engine.listeners`) and the runtime directory, and it tells a worker what to do over a channel (see `engine.control`),
+never by signal. Signals are for people: SIGHUP reloads the configuration without dropping a stream, SIGTERM or one
+SIGINT drains, a second SIGINT stops at once.
 """
 
 import contextlib
@@ -124,22 +124,28 @@ class Supervisor:
                     workers.start_soon(self._keep_worker, slot)
             upkeep.cancel_scope.cancel()
 
-    # -- processes -------------------------------------------------------------------------------------------------
+    def is_draining(self) -> bool:
+        """Whether the server is on its way out: nothing is started any more."""
+        return self.draining
+
+    # -- processes --
 
     async def _keep_worker(self, slot: Slot) -> None:
-        """Run a worker in `slot`, again and again until the server drains. Raises `StartError` if the very first fails."""
+        """Run a worker in `slot`, again and again until the server drains. Raises `StartError` if the first fails."""
         delay = RESTART_SECONDS_MIN
-        while not self.draining:
+        while not self.is_draining():
             born = trio.current_time()
             code = await self._run_worker(slot)
             snapshots.retire(self.runtime, slot.incarnation)
-            if self.draining:
+            if self.is_draining():
                 return
             if not self._announced:
                 raise StartError(f"a worker ended with code {code} before it was ready")
             lived = trio.current_time() - born
             delay = RESTART_SECONDS_MIN if lived >= STEADY_SECONDS else min(delay * 2, RESTART_SECONDS_MAX)
-            logger.error("worker %d (pid %s) ended with code %s; another starts in %g s", slot.number, slot.pid, code, delay)
+            logger.error(
+                "worker %d (pid %s) ended with code %s; another starts in %g s", slot.number, slot.pid, code, delay
+            )
             slot.restarts += 1
             await trio.sleep(delay)
 
@@ -199,7 +205,7 @@ class Supervisor:
             self._announced = True
             self._ready(self.bound.addresses)
 
-    # -- what people ask for -----------------------------------------------------------------------------------------
+    # -- what people ask for --
 
     async def _obey_signals(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
@@ -218,7 +224,7 @@ class Supervisor:
         try:
             config = load(self.config_path, os.environ)
         except ConfigError as exc:
-            logger.error("the new configuration is not valid, the old one stays: %s", exc)
+            logger.error("the new configuration is not valid, the old one stays: %s", exc)  # noqa: TRY400 - no traceback
             return
         for name in ("listen", "tls", "console", "access_log"):
             if getattr(config.server, name) != getattr(self.config.server, name):
@@ -247,7 +253,7 @@ class Supervisor:
             if slot.channel is not None:
                 await slot.channel.send(Order(command))
 
-    # -- what the console sees ---------------------------------------------------------------------------------------
+    # -- what the console sees --
 
     def _set_state(self, slot: Slot, state: State) -> None:
         slot.state = State.DRAINING if self.draining and state is not State.DOWN else state
@@ -260,7 +266,13 @@ class Supervisor:
                 version=VERSION,
                 start_time=self.start_time,
                 workers=[
-                    Worker(slot=slot.number, incarnation=slot.incarnation, pid=slot.pid, state=slot.state.value, restarts=slot.restarts)
+                    Worker(
+                        slot=slot.number,
+                        incarnation=slot.incarnation,
+                        pid=slot.pid,
+                        state=slot.state.value,
+                        restarts=slot.restarts,
+                    )
                     for slot in self.slots
                 ],
                 listen=list(self.bound.addresses) if self.bound is not None else [],

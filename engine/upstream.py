@@ -1,16 +1,16 @@
 """One attempt: one request sent to one upstream, up to its first content and then read by read.
 
-Decides how an attempt fails and which failures the client never sees: a kept-alive connection that turns out dead before
-a byte of the answer arrived is replaced by a fresh one, once. It does not decide how long to wait, whether to try
-elsewhere, or what to tell the client: timeouts are the caller's cancel scopes, failures leave as `UpstreamError` or, when
-the upstream refused the request itself, `ClientError`.
+Decides how an attempt fails and which failures the client never sees: a kept-alive connection that turns out dead
+before a byte of the answer arrived is replaced by a fresh one, once. It does not decide how long to wait, whether to
+try elsewhere, or what to tell the client: timeouts are the caller's cancel scopes, failures leave as `UpstreamError`
+or, when the upstream refused the request itself, `ClientError`.
 
 Every wait is resumable: a cancelled `wait_content` or `receive` loses no byte and may be called again, which is how a
 keep-alive comment is sent while an upstream thinks. Whoever opens an attempt calls `close()` in a `finally`.
 """
 
 import zlib
-from enum import Enum
+from enum import IntEnum
 
 import trio
 
@@ -29,16 +29,16 @@ DRAIN_SECONDS_MAX = 0.05
 """How long a finished stream waits for its last chunk so that the connection can be used again."""
 
 
-class Stage(Enum):
-    """How far an attempt has come."""
+class Stage(IntEnum):
+    """How far an attempt has come. An IntEnum: five transitions a request, and only its members hash in C."""
 
-    CONNECT = "connect"
-    SEND = "send"
-    HEAD = "head"
-    REFUSED = "refused"
-    BODY = "body"
-    ENDED = "ended"
-    CLOSED = "closed"
+    CONNECT = 0
+    SEND = 1
+    HEAD = 2
+    REFUSED = 3
+    BODY = 4
+    ENDED = 5
+    CLOSED = 6
 
 
 TRANSITIONS: dict[Stage, frozenset[Stage]] = {
@@ -93,9 +93,13 @@ class Attempt:
         self._inflate: zlib._Decompress | None = None
 
     def __repr__(self) -> str:
-        return f"<Attempt {self.candidate.provider}/{self.candidate.model} {self.stage.value} {self._lease!r}>"
+        return f"<Attempt {self.candidate.provider}/{self.candidate.model} {self.stage.name} {self._lease!r}>"
 
-    # -- the verbs -------------------------------------------------------------------------------------------------
+    def streaming(self) -> bool:
+        """Whether more of the answer is to come."""
+        return self.stage is Stage.BODY
+
+    # -- the verbs --
 
     async def wait_head(self) -> None:
         """Connect, send and wait for a 2xx head. Raises `UpstreamError` or `ClientError`; resumable when cancelled."""
@@ -119,11 +123,11 @@ class Attempt:
         Returns at content or at a proper end. Raises `UpstreamError` on an in-band error, a cut, or an answer that ends
         before it said anything; resumable when cancelled.
         """
-        if self.stage is not Stage.BODY:
+        if not self.streaming():
             await self.wait_head()
         tap = self.tap
         assert tap is not None
-        while not tap.content and self.stage is Stage.BODY:
+        while not tap.content and self.streaming():
             data = await self.receive()
             if data:
                 self.ready.append(data)
@@ -133,8 +137,8 @@ class Attempt:
     async def receive(self) -> bytes:
         """Return what one read of the stream lets through, b"" when it is nothing; `stage` says when it ended.
 
-        After the end `tap.failure` tells whether it was a proper one. Raises `UpstreamError` when the connection broke or
-        spoke garbage. Cancelled while waiting: nothing is lost.
+        After the end `tap.failure` tells whether it was a proper one. Raises `UpstreamError` when the connection broke
+        or spoke garbage. Cancelled while waiting: nothing is lost.
         """
         tap, lease = self.tap, self._lease
         assert tap is not None
@@ -198,7 +202,7 @@ class Attempt:
         self.record.cause = cause
         return UpstreamError(failure, cause=cause, retryable=retryable)
 
-    # -- the stages ------------------------------------------------------------------------------------------------
+    # -- the stages --
 
     async def _connect(self) -> None:
         candidate = self.candidate

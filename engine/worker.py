@@ -1,8 +1,8 @@
 """One worker process: `python -m engine.worker`, started by the supervisor and by nothing else.
 
-Decides the worker's own life: what it inherits (listening sockets, the control channel, the runtime directory), when its
-configuration changes, and how it ends. SIGINT and SIGTERM are the supervisor's business: a terminal's Ctrl-C reaches every process
-of the group, and a worker that died of it would take its streams along.
+Decides the worker's own life: what it inherits (listening sockets, the control channel, the runtime directory), when
+its configuration changes, and how it ends. SIGINT and SIGTERM are the supervisor's business: a terminal's Ctrl-C
+reaches every process of the group, and a worker that died of it would take its streams along.
 """
 
 import argparse
@@ -31,7 +31,9 @@ logger = logging.getLogger(__name__)
 ACCESS_LOG_ENTRIES_MAX = 100_000
 
 GC_THRESHOLDS = (20_000, 20, 50)
-"""Requests make few cycles; CPython's default of 700 allocations walks the young generation dozens of times per request."""
+"""Requests make few cycles; CPython's default of 700 allocations walks the young generation dozens of times per
+request.
+"""
 
 
 class Worker:
@@ -54,6 +56,7 @@ class Worker:
         tls = config.server.tls
         sockets = [socket.socket(fileno=fileno) for fileno in options.listen_fd]
         self.server = Server(self.gateway, sockets, tls=server_tls_context(tls.cert, tls.key) if tls else None)
+        self._register_pulls()
         self.catalogue = Catalogue(self.gateway, changed=self._models_changed)
         self.serving = trio.CancelScope()
 
@@ -70,6 +73,16 @@ class Worker:
                     await self.channel.send(Message(Event.READY))
             self.gateway.close()
             upkeep.cancel_scope.cancel()
+
+    def _register_pulls(self) -> None:
+        """Tell the metrics where to look for what is not counted but asked."""
+        pull, gateway = self.metrics.pull, self.gateway
+        pull("hedgerow_upstream_connections", lambda: gateway.router.pool_totals().idle, {"state": "idle"})
+        pull("hedgerow_upstream_connections", lambda: gateway.router.pool_totals().leased, {"state": "leased"})
+        pull("hedgerow_upstream_connections_opened_total", lambda: gateway.router.pool_totals().opened)
+        pull("hedgerow_upstream_connections_reused_total", lambda: gateway.router.pool_totals().reused)
+        pull("hedgerow_downstream_connections", lambda: len(self.server.connections))
+        pull("hedgerow_access_log_dropped_total", lambda: self.access_log.statistics().dropped_total)
 
     async def _obey(self) -> None:
         """Carry out the supervisor's orders. A supervisor that is gone means: drain."""
@@ -92,7 +105,7 @@ class Worker:
         try:
             config = load(self.config_path, os.environ)
         except ConfigError as exc:
-            logger.error("the new configuration is not valid, the old one stays: %s", exc)
+            logger.error("the new configuration is not valid, the old one stays: %s", exc)  # noqa: TRY400 - no traceback
             await self.channel.send(Message(Event.REJECTED))
             return
         self.gateway.reconfigure(config)

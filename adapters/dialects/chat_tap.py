@@ -225,10 +225,13 @@ class Tap:
 
     def _inspect(self, whole: bytes) -> bytes:
         forward = []
-        for block in sse.blocks(whole):
+        for received in sse.blocks(whole):
+            # Blank lines between two events stand in front of a block or alone, by how the stream was cut.
+            block = received.lstrip(b"\r\n")
+            forward.append(received[: len(received) - len(block)])
             if len(block) > self._event_bytes_max:
                 self._fail_oversize()
-            else:
+            elif block:
                 forward.append(self._block(block.replace(self._null_usage, b"") if self._strip_usage else block))
             if not self._is_streaming:
                 break
@@ -294,15 +297,15 @@ class Tap:
 
     def _last_block(self, rest: bytes) -> bytes:
         """Look at what stands before the end without a blank line: a whole event counts, a cut one does not."""
-        if not rest.strip(b"\r\n"):
-            return rest
-        payload = sse.payload(rest)
+        block = rest.lstrip(b"\r\n")
+        blank = rest[: len(rest) - len(block)]
+        payload = sse.payload(block)
         if payload is None:
-            self._block_without_payload(rest)
-            return b""
+            self._block_without_payload(block)
+            return blank
         if payload.strip() != _DONE_PAYLOAD and read_document(payload) is None:
-            return b""
-        return self._inspect(rest.rstrip(b"\r\n") + b"\n\n")
+            return blank
+        return self._inspect(blank + block.rstrip(b"\r\n") + b"\n\n")
 
     # -- the ends --------------------------------------------------------------------------------------------------
 

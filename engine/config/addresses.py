@@ -16,6 +16,8 @@ from engine.config.findings import MalformedError
 SOCKET_PATH_BYTES_MAX = 103
 """`sun_path` holds 104 bytes with its terminator on macOS, 108 on Linux (unix(7)); the smaller one everywhere."""
 
+HOST_RULE = "has a host that is neither a name (in ASCII) nor an IP address"
+
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<rest>.*)\Z")
@@ -192,15 +194,16 @@ def _host_and_port(text: str) -> tuple[str, int | None]:
 
 
 def _host(text: str) -> str:
+    if not _HOST_NAME.match(text):
+        raise MalformedError(HOST_RULE)
+    if not text.rpartition(".")[2].isdigit():
+        return text.lower()
     # A last label of digits makes it an IPv4 address (URL Standard, "ends in a number"); resolvers would also take the
     # short forms such as 127.1, which no check for loopback recognises.
     try:
-        numeric = text.rpartition(".")[2].isdigit()
-        if _HOST_NAME.match(text):
-            return str(ipaddress.IPv4Address(text)) if numeric else text.lower()
+        return str(ipaddress.IPv4Address(text))
     except ValueError:
-        pass
-    raise MalformedError("has a host that is neither a name (in ASCII) nor an IP address")
+        raise MalformedError(HOST_RULE) from None
 
 
 def _ipv6(text: str) -> str:

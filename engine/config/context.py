@@ -75,12 +75,12 @@ class Context:
             return None
         try:
             if not place.is_file():
-                self.findings.problem(path, f"{quoted(str(place))} is not a file")
+                self.findings.problem(path, f"is not a file; relative paths begin at {quoted(str(self.directory))}")
                 return None
             with place.open("rb"):
                 return place
         except OSError as exc:
-            self.findings.problem(path, f"cannot read {quoted(str(place))}: {exc.strerror or type(exc).__name__}")
+            self.findings.problem(path, f"cannot be read: {exc.strerror or type(exc).__name__}")
             return None
 
     def authorities(self, name: str, path: str) -> Path | None:

@@ -59,7 +59,8 @@ def _provider(provider: ProviderConfig) -> str:
     if provider.from_environment:
         facts.append("registered by the environment")
     if provider.models:
-        facts.append(f"{'only ' if provider.restrict else ''}{len(provider.models)} listed models")
+        count = len(provider.models)
+        facts.append(f"{'only ' if provider.restrict else ''}{count} listed model{'s' if count > 1 else ''}")
     if provider.headers:
         facts.append("headers " + " ".join(name for name, _ in provider.headers))
     if provider.ca_file is not None:

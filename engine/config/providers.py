@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from adapters import registry
-from adapters.providers import Provider, SettingError
+from adapters.providers import Provider, SettingError, compatible
 from engine.config.addresses import BaseUrl, check_proxy_url, parse_base_url
 from engine.config.context import Context
 from engine.config.findings import below, did_you_mean
@@ -22,8 +22,8 @@ from engine.config.model import Alias, ProviderConfig, ProxyMode
 from engine.config.options import Document, ProviderOptions, TimeoutOverrides, Timeouts
 from engine.secrets import Secret
 
-DEFAULT_KIND = "compatible"
-"""What a section is when neither its kind nor its name says otherwise: any OpenAI-compatible server."""
+DEFAULT_KIND = compatible.PROVIDER
+"""What a section is when neither its kind nor its name says otherwise: any server that speaks OpenAI's dialect."""
 
 NAMES_SHOWN_MAX = 20
 MODEL_LENGTH_MAX = 256
@@ -99,7 +99,7 @@ class _Section:
         known = registry.providers()
         kind = self.options.kind
         if kind is None:
-            return known.get(self.name, known[DEFAULT_KIND])
+            return known.get(self.name, DEFAULT_KIND)
         if kind not in known:
             hint = did_you_mean(kind, known) or "; known: " + ", ".join(known)
             self.context.findings.problem(f"{self.path}.kind", f"is not a kind of provider{hint}")

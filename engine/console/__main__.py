@@ -2,8 +2,8 @@
 
 Serves the app on `console.sock` in the runtime directory, mode 0600. Ends gracefully on SIGTERM, and when the
 descriptor it was given reads end-of-file: the supervisor holds the other end, so a console never outlives a supervisor
-that died. With such a life line, SIGINT and SIGHUP are left to the supervisor, which gets them from a terminal too. Over
-a socket, `ready` goes the other way once requests are served.
+that died. With such a life line, SIGINT and SIGHUP are left to the supervisor, which gets them from a terminal too.
+Over a socket, `ready` goes the other way once requests are served.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from pathlib import Path
 import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve as serve_app
+from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 
 from engine.console.app import Console, create_app
 from engine.console.status import SOCKET
@@ -40,7 +41,7 @@ async def serve(runtime: Path, listener: socket.socket, *, control: int | None) 
     """Serve on `listener`, which is taken over, until told to stop."""
     stop = trio.Event()
     signals = {signal.SIGTERM, signal.SIGINT} if control is None else {signal.SIGTERM}
-    app = create_app(Console(runtime))
+    app = ending_whole(create_app(Console(runtime)))
     config = hypercorn_config(listener)
     async with trio.open_nursery() as nursery:
         await nursery.start(wait_signal, signals, stop)
@@ -51,6 +52,25 @@ async def serve(runtime: Path, listener: socket.socket, *, control: int | None) 
             if control is not None:
                 say_ready(control)
         nursery.cancel_scope.cancel()
+
+
+def ending_whole(app: ASGIFramework) -> ASGIFramework:
+    """Return `app` with the last message of every answer sent to its end.
+
+    Hypercorn tells an application of the end of its answer while it is still handling that very message. Quart-Trio then
+    cancels the task that is in the middle of it, and the connection is never closed: `connection: close` seems to be
+    ignored (pgjones/hypercorn#330, seen with 0.18.0), and a tunnel would wait for the end of the answer.
+    """
+
+    async def shielded(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        async def send_whole(message: ASGISendEvent) -> None:
+            last = message["type"] == "http.response.body" and not message.get("more_body")
+            with trio.CancelScope(shield=last):
+                await send(message)
+
+        await app(scope, receive, send_whole)
+
+    return shielded
 
 
 def say_ready(control: int) -> None:

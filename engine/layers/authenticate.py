@@ -1,9 +1,9 @@
 """Who is asking: the one place that turns a request's credential into a principal.
 
-A key is taken from `Authorization: Bearer`, `x-api-key`, `x-goog-api-key` or `?key=`, in that order. Without any configured key
-the gateway only listens on loopback, and then the danger is a web page in the user's own browser: a page may send
-requests to loopback, directly or under a name it has rebound. So a keyless gateway serves only requests whose `Host`, and
-whose `Origin` if there is one, are loopback names. Where keys come from is `engine.keys`' business.
+A key is taken from `Authorization: Bearer`, `x-api-key`, `x-goog-api-key` or `?key=`, in that order. Without any
+configured key the gateway only listens on loopback, and then the danger is a web page in the user's own browser: a page
+may send requests to loopback, directly or under a name it has rebound. So a keyless gateway serves only requests whose
+`Host`, and whose `Origin` if there is one, are loopback names. Where keys come from is `engine.keys`' business.
 """
 
 from ipaddress import ip_address
@@ -54,7 +54,9 @@ def refuse_foreign_page(request: Request) -> None:
     origin = request.get(b"origin")
     if is_loopback(b"//" + host) and (origin is None or is_loopback(origin)):
         return
-    message = "this gateway has no keys, so it only answers to loopback addresses; configure a key to be reachable otherwise"
+    message = (
+        "this gateway has no keys, so it only answers to loopback addresses; configure a key to be reachable otherwise"
+    )
     raise ClientError(Failure(403, Kind.PERMISSION, message, code="loopback_only"))
 
 

@@ -1,6 +1,7 @@
 """What is kept of an exchange: one access-log entry, and the counters.
 
-Runs in the exchange's `finally`: synchronous, no formatting, nothing that can fail or wait. Writing is the log's own task.
+Runs in the exchange's `finally`: synchronous, no formatting, nothing that can fail or wait. Writing is the log's own
+task.
 """
 
 import time
@@ -59,7 +60,12 @@ def record(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None
             duration_ms=round(duration_seconds * 1000, 3),
             attempts=[
                 AttemptEntry(
-                    attempt.provider, attempt.model, attempt.cause, attempt.status, attempt.reused, round(attempt.seconds * 1000, 3)
+                    attempt.provider,
+                    attempt.model,
+                    attempt.cause,
+                    attempt.status,
+                    attempt.reused,
+                    round(attempt.seconds * 1000, 3),
                 )
                 for attempt in exchange.attempts
             ],

@@ -17,7 +17,7 @@ from bench.client import State, chat_request
 from bench.jobs import AnyJob, Arrivals, Hold, Report, Streams, Unary, quantiles
 from bench.load import run
 from bench.loop import Loop
-from bench.measure import QUICK, Bench, Samples
+from bench.measure import QUICK, Bench, Samples, perform
 from bench.plan import CONTENT_MARK, EVENT_MARK, plan_for
 from bench.process import Cores, busy_share, cores, cpu_seconds, free_port, placed, rss_bytes
 from bench.report import Sheet, Verdict, table
@@ -112,6 +112,12 @@ def test_the_request_is_what_a_client_would_send() -> None:
     assert headers["Authorization"] == "Bearer sk-x"
     assert headers["Content-Length"] == str(len(body))
     assert json.loads(body)["x_canned"] == {"events": 1}
+
+
+def test_a_job_in_a_process_of_its_own(direct: Subject) -> None:
+    report = perform(job(Unary, direct, connections=2), ANYWHERE)
+    assert report.errors == {}
+    assert report.requests > 0
 
 
 def test_unary_closed_loop(direct: Subject) -> None:
@@ -241,7 +247,7 @@ def test_a_round_against_nginx(direct: Subject) -> None:
     assert path is not None
     brief = QUICK._replace(rounds=1, seconds=0.1, held_seconds=0.1, warmup_s=0.0, streams=10, arrival_events=2)
     brief = brief._replace(stream_interval_ms=1.0)
-    bench = Bench(brief, ANYWHERE, direct, wrk=None)
+    bench = Bench(brief, direct, wrk=None, perform=run)
     said: list[str] = []
     with nginx.nginx(path, direct.port, ANYWHERE) as subject:
         assert len(subject.pids) == 1

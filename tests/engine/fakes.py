@@ -1,15 +1,18 @@
-"""Fakes for the engine's tests under the autojump clock: a scripted peer instead of a socket, a provider instead of a vendor.
+"""Fakes for the engine's tests under the autojump clock: a scripted peer instead of a socket, a provider instead of a
+vendor.
 
-A `Line` is what a peer does, as rows of (virtual seconds from the connection's start, what arrives): bytes, `EOF`, or `RESET`.
-What is sent to it is kept with its virtual time, so that tests can assert on exact times.
+A `Line` is what a peer does, as rows of (virtual seconds from the connection's start, what arrives): bytes, `EOF`, or
+`RESET`. What is sent to it is kept with its virtual time, so that tests can assert on exact times.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import inf
+from typing import Any
 
 import msgspec
 import trio
 
+from adapters import registry
 from adapters.dialects import chat
 from adapters.errors import Failure, kind_of_status
 from engine.config import Timeouts
@@ -99,20 +102,24 @@ class FakeEndpoint:
 
     name = "fake"
 
-    def __init__(self, *lines: "Line | Exception | list[Row]") -> None:
+    def __init__(self, *lines: "Line | Exception | Sequence[Row]") -> None:
         self.lines = list(lines)
         self.opened: list[Line] = []
         self.origin = ORIGIN
         self.pool = Pool(
-            self._connect, connections_per_origin_max=10, idle_per_origin_max=10, idle_seconds_max=60, lifetime_seconds_max=600
+            self._connect,  # type: ignore[arg-type]
+            connections_per_origin_max=10,
+            idle_per_origin_max=10,
+            idle_seconds_max=60,
+            lifetime_seconds_max=600,
         )
 
-    async def _connect(self, origin: Origin) -> Line:  # type: ignore[override]
+    async def _connect(self, origin: Origin) -> Line:
         await trio.lowlevel.checkpoint()
         line = self.lines.pop(0)
         if isinstance(line, Exception):
             raise line
-        if isinstance(line, list):
+        if not isinstance(line, Line):
             line = Line(*line)
         line.opened = trio.current_time()
         self.opened.append(line)
@@ -174,7 +181,9 @@ def unchunk(message: bytes) -> tuple[bytes, bytes, bool]:
 class Run:
     """One streamed exchange over fakes: `client` is the client's line, `result` what the relay returned."""
 
-    def __init__(self, endpoint: FakeEndpoint, *, client: Line | None = None, keepalive_seconds: float = 15.0, **timeouts: float) -> None:
+    def __init__(
+        self, endpoint: FakeEndpoint, *, client: Line | None = None, keepalive_seconds: float = 15.0, **timeouts: Any
+    ) -> None:
         self.endpoint = endpoint
         self.client = client or Line()
         request = Request("POST", b"/v1/chat/completions", b"/v1/chat/completions", b"", [(b"host", b"test")])
@@ -192,7 +201,7 @@ class Run:
             self.exchange,
             self.attempt,
             self.downstream,
-            chat,
+            registry.dialect("chat"),
             headers=[(b"content-type", b"text/event-stream")],
             keepalive_seconds=keepalive_seconds,
             timeouts=candidate.timeouts,

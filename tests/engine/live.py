@@ -78,7 +78,9 @@ def document(upstream: str, **more: Any) -> dict[str, Any]:
     base: dict[str, Any] = {
         "server": {"environment_providers": False, "console": False, "cors_origins": ["*"]},
         "keys": {"test": {"value": KEY}},
-        "providers": {"scripted-1": {"kind": "compatible", "base_url": upstream, "models": ["scripted"], "key": "sk-upstream"}},
+        "providers": {
+            "scripted-1": {"kind": "compatible", "base_url": upstream, "models": ["scripted"], "key": "sk-upstream"}
+        },
         "models": {"fast": {"provider": "scripted-1", "model": "scripted"}},
     }
     for name, section in more.items():

@@ -6,6 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 import trustme
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engine.config import (
     ConfigError,
@@ -195,3 +197,23 @@ def test_every_default_is_within_its_bounds() -> None:
         assert msgspec.structs.asdict(
             getattr(load_document({struct.__name__.lower(): written}, {}), struct.__name__.lower())
         ) == (written)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    example=st.sampled_from(sorted(EXAMPLES.glob("*.toml"))),
+    at=st.floats(0, 1),
+    deleted=st.integers(0, 40),
+    inserted=st.binary(max_size=6) | st.sampled_from([b"[", b'"', b"[[", b"=", b"\r", b"1e999", b"\\u0000", b"#"]),
+)
+def test_any_damage_to_a_file_is_a_problem_or_none(
+    example: Path, at: float, deleted: int, inserted: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    content = example.read_bytes()
+    place = int(at * len(content))
+    path = tmp_path_factory.getbasetemp() / "damaged.toml"
+    path.write_bytes(content[:place] + inserted + content[place + deleted :])
+    try:
+        load(path, {})
+    except ConfigError as exc:
+        assert exc.problems  # noqa: PT017

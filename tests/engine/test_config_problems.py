@@ -1,9 +1,9 @@
 """Configuration: every problem with its exact path, and that any document is a configuration or has some."""
 
 import datetime
-import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +14,7 @@ from engine.config import (
     describe,
     load_document,
 )
-from engine.config.options import SECTIONS, Document
+from engine.config.options import SECTIONS
 from tests.engine.documents import HASH, HIDDEN, SERVER, problems, read
 
 PUBLIC = "is reachable from other machines and no key is configured"
@@ -136,7 +136,7 @@ REFUSED: list[tuple[str, dict[str, str]]] = [
     (SERVER + 'ca_file = "/etc/passwd"', {"providers.mine.ca_file": "is only of use with an https:// base_url"}),
     (
         '[providers.mine]\nbase_url = "https://c.example"\nca_file = "/nonexistent"',
-        {"providers.mine.ca_file": "'/nonexistent' is not a file"},
+        {"providers.mine.ca_file": "is not a file; relative paths begin at "},
     ),
     (
         f'[providers.mine]\nbase_url = "https://c.example"\nca_file = {str(Path(__file__))!r}',
@@ -248,28 +248,19 @@ def test_problems_read_as_a_list() -> None:
     assert str(error) == "a.b: is missing\nnot TOML"
 
 
-NAMES = sorted(
-    {name for _, struct in SECTIONS for name in struct.__struct_fields__}
-    | set(Document.__struct_fields__)
-    | {"mine", "a/b"}
-)
+TEXTS = [
+    HIDDEN,
+    HIDDEN + "\n",
+    "env:HOME",
+    "env:NOPE",
+    "file:/nonexistent",
+    "mine",
+    "openai",
+    "https://x.example",
+    "unix:/a",
+]
 SCALARS = (
-    st.sampled_from(
-        [
-            HIDDEN,
-            HIDDEN + "\n",
-            "env:HOME",
-            "env:NOPE",
-            "file:/nonexistent",
-            "file:",
-            "mine",
-            "openai",
-            "https://x.example/v1",
-            "unix:/a",
-            "none",
-            "*",
-        ]
-    )
+    st.sampled_from(TEXTS)
     | st.text(max_size=8)
     | st.integers()
     | st.floats()
@@ -278,36 +269,77 @@ SCALARS = (
     | st.times()
     | st.datetimes(timezones=st.just(datetime.UTC))
 )
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=6), inner, max_size=4)
-    ),
-    max_leaves=12,
-)
-TABLES = st.fixed_dictionaries(
-    {},
-    optional={
-        section: st.dictionaries(st.sampled_from(["mine", "openai", "b/c"]), named, max_size=3) | VALUES
-        if name
-        else named | VALUES
-        for section, name, named in (
-            (
-                path.partition(".")[0],
-                path.partition(".")[2],
-                st.dictionaries(st.sampled_from(struct.__struct_fields__), VALUES, max_size=5),
-            )
-            for path, struct in SECTIONS
-        )
-    },
-)
+VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(st.text(max_size=6), SCALARS, max_size=3)
+FITTING: dict[str, list[object]] = {
+    "listen": [["127.0.0.1:80"], ["[::1]:80", "unix:/a"]],
+    "workers": [1, 256],
+    "log_level": ["info", "error"],
+    "cors_origins": [["*"], ["https://a.example"]],
+    "access_log": ["stdout", "none"],
+    "hash": [HASH],
+    "value": ["env:KEY", HIDDEN],
+    "kind": ["openai", "ollama", "compatible"],
+    "base_url": ["https://x.example/v1", "http://127.0.0.1:1", "unix:/run/x.sock:/v1"],
+    "key": ["env:KEY", HIDDEN],
+    "models": [["a", "b"]],
+    "headers": [{"X-A": "1"}, {"x-key": "env:KEY"}],
+    "timeouts": [{"idle_seconds": 1}],
+    "proxy": ["env", "none", f"http://u:{HIDDEN}@p:1"],
+    "provider": ["mine", "openai"],
+    "model": ["a", HIDDEN],
+}
+MISFITS: dict[str, list[object]] = {
+    "listen": [["0.0.0.0:80"], ["x"], []],
+    "cors_origins": [["x"]],
+    "access_log": ["/nonexistent/x", HIDDEN],
+    "hash": [HIDDEN],
+    "value": [HIDDEN + " ", "file:/nonexistent", ""],
+    "base_url": ["https://x?y", HIDDEN],
+    "key": ["env:NOPE", "file:/nonexistent", ""],
+    "models": [["a", "a"], [HIDDEN + "\n"], []],
+    "headers": [{"Host": "x"}, {"a b": HIDDEN}],
+    "timeouts": [{"idle": 1}, {"total_seconds": 0}],
+    "proxy": [HIDDEN],
+    "provider": ["other"],
+    "default_provider": ["mine", "other"],
+}
 
 
-@settings(max_examples=120, deadline=None)
-@given(document=TABLES | st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=4))
+def section_like(struct: type[msgspec.Struct]) -> st.SearchStrategy[object]:
+    """Build tables of a section: its own keys, with values that fit or with some that do not, or anything."""
+    fitting: dict[str, st.SearchStrategy[object]] = {}
+    for field in msgspec.structs.fields(struct):
+        if field.name in FITTING:
+            fitting[field.name] = st.sampled_from(FITTING[field.name])
+        elif isinstance(field.default, bool):
+            fitting[field.name] = st.booleans()
+        elif isinstance(field.default, int | float):
+            fitting[field.name] = st.integers(1024, 9000)
+    mixed = {name: st.sampled_from(values) | fitting.get(name, VALUES) for name, values in MISFITS.items()}
+    own = {name: mixed[name] for name in struct.__struct_fields__ if name in mixed}
+    return (
+        st.fixed_dictionaries({}, optional=fitting)
+        | st.fixed_dictionaries({}, optional=fitting | own)
+        | st.dictionaries(st.sampled_from(struct.__struct_fields__) | st.text(max_size=6), VALUES, max_size=3)
+    )
+
+
+def sections() -> st.SearchStrategy[dict[str, object]]:
+    """Build whole documents."""
+    names = st.sampled_from(["mine", "openai", "b/c"])
+    tables = {}
+    for path, struct in SECTIONS:
+        section, _, named = path.partition(".")
+        table = section_like(struct)
+        tables[section] = st.dictionaries(names, table, max_size=2) if named else table
+    return st.fixed_dictionaries({}, optional=tables)
+
+
+@settings(max_examples=100, deadline=None)
+@given(document=sections() | st.dictionaries(st.text(max_size=9), VALUES, max_size=4))
 def test_any_document_gives_a_configuration_or_its_problems(document: dict[str, object]) -> None:
     try:
-        config = load_document(document, {"HOME": os.fspath(Path.home())})
+        config = load_document(document, {"HOME": "/nonexistent", "KEY": HIDDEN})
     except ConfigError as exc:
         assert exc.problems  # noqa: PT017
         assert all(problem.message for problem in exc.problems)  # noqa: PT017

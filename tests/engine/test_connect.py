@@ -215,9 +215,11 @@ async def test_a_name_that_does_not_resolve() -> None:
 
 
 @pytest.mark.parametrize("host", ["", "a..b", "a b", "a\r\nhost: evil", "a" * 64 + ".test", "x\0y", "::1\r\n", "ä b"])
-async def test_a_host_that_is_no_name_is_not_asked_for(host: str) -> None:
-    with pytest.raises(ConnectError) as caught:
-        await connect(Origin("http", host, 80))
+@pytest.mark.parametrize("proxy", [None, Proxy("127.0.0.1", 1)])
+async def test_a_host_that_is_no_name_is_not_asked_for(host: str, proxy: Proxy | None) -> None:
+    resolve_to("127.0.0.1")
+    with pytest.raises(ConnectError, match="is not a host name") as caught:
+        await connect(Origin("http", host, 1), proxy=proxy)
     assert caught.value.phase == "dns"
 
 

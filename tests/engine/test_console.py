@@ -301,7 +301,8 @@ async def test_metrics_of_the_runtime_directory(client: Client, tmp_path: Path) 
 async def test_errors_come_in_the_readers_form(
     client: Client, method: str, path: str, accept: str, status: int, content_type: str, code: str | None
 ) -> None:
-    answer = await client.open(path, method=method, headers={"accept": accept})
+    ask_for = client.get if method == "GET" else client.post
+    answer = await ask_for(path, headers={"accept": accept})
     assert answer.status_code == status
     assert answer.content_type == content_type
     if status == 405:
@@ -478,7 +479,7 @@ async def test_the_process_serves_its_socket_and_ends_with_its_supervisor(tmp_pa
             assert msgspec.json.decode(body)["data"]["server_address"] == "https://api.example"
             assert stat.S_IMODE((tmp_path / SOCKET).stat().st_mode) == 0o600
             old = await ask(tmp_path, b"GET / HTTP/1.0\r\naccept: text/html\r\n\r\n")
-            assert b"127.0.0.1:8080/v1" in old
+            assert b"127.0.0.1:8080" in old
             assert b"transfer-encoding" not in old.lower()
             process.send_signal(signal.SIGINT)
             assert (await ask(tmp_path, b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")).startswith(b"HTTP/1.1 200")

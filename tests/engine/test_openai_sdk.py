@@ -13,7 +13,8 @@ from bench.upstream import ScriptedUpstream
 from tests.engine.live import Live, document, running
 
 pytestmark = pytest.mark.filterwarnings(
-    # The SDK leaves its own generators to the garbage collector when it stops at [DONE]; trio notices, asyncio does not.
+    # The SDK leaves its own generators to the garbage collector when it stops at [DONE]; trio notices, asyncio does
+    # not.
     "ignore:Async generator .* was garbage collected:ResourceWarning",
     "ignore:Exception ignored in. <async_generator:pytest.PytestUnraisableExceptionWarning",
 )
@@ -34,7 +35,10 @@ VISION: list[Any] = [
         "role": "user",
         "content": [
             {"type": "text", "text": "What is this?"},
-            {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "iVBORw0KGgo" * 5000, "detail": "low"}},
+            {
+                "type": "image_url",
+                "image_url": {"url": "data:image/png;base64," + "iVBORw0KGgo" * 5000, "detail": "low"},
+            },
         ],
     }
 ]
@@ -56,7 +60,9 @@ async def blocking(function: Callable[[openai.OpenAI], Any], live: Live, **optio
     """Run `function` with a synchronous client in a thread, where synchronous clients live."""
 
     def run() -> Any:
-        with openai.OpenAI(base_url=live.base_url, api_key=live.key, **{"max_retries": 0, "timeout": 30, **options}) as client:
+        with openai.OpenAI(
+            base_url=live.base_url, api_key=live.key, **{"max_retries": 0, "timeout": 30, **options}
+        ) as client:
             return function(client)
 
     return await trio.to_thread.run_sync(run)
@@ -67,11 +73,13 @@ def client_of(live: Live, **options: Any) -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(base_url=live.base_url, api_key=live.key, **{"max_retries": 0, "timeout": 30, **options})
 
 
-# -- unary -------------------------------------------------------------------------------------------------------------
+# -- unary --
 
 
 async def test_a_unary_answer_is_the_upstreams_own(live: Live, scripted: ScriptedUpstream) -> None:
-    completion = await blocking(lambda client: client.chat.completions.create(model="scripted", messages=MESSAGES), live)
+    completion = await blocking(
+        lambda client: client.chat.completions.create(model="scripted", messages=MESSAGES), live
+    )
     assert completion.object == "chat.completion"
     assert completion.choices[0].message.content
     assert completion.choices[0].finish_reason == "stop"
@@ -131,12 +139,16 @@ async def test_vision_and_tools_pass_through(live: Live, scripted: ScriptedUpstr
     assert "city" in json.loads(calls[0].function.arguments)
 
 
-# -- streams -----------------------------------------------------------------------------------------------------------
+# -- streams --
 
 
-async def test_a_stream_without_usage_asked_has_none_and_is_metered_all_the_same(live: Live, scripted: ScriptedUpstream) -> None:
+async def test_a_stream_without_usage_asked_has_none_and_is_metered_all_the_same(
+    live: Live, scripted: ScriptedUpstream
+) -> None:
     async with client_of(live) as client:
-        chunks = [c async for c in await client.chat.completions.create(model="scripted", messages=MESSAGES, stream=True)]
+        chunks = [
+            c async for c in await client.chat.completions.create(model="scripted", messages=MESSAGES, stream=True)
+        ]
     assert "".join(c.choices[0].delta.content or "" for c in chunks)
     assert chunks[-1].choices[0].finish_reason == "stop"
     assert all(c.usage is None for c in chunks)
@@ -151,8 +163,10 @@ async def test_a_stream_without_usage_asked_has_none_and_is_metered_all_the_same
 
 async def test_a_stream_with_usage_asked_ends_with_it(live: Live) -> None:
     def run(client: openai.OpenAI) -> list[Any]:
-        options = {"include_usage": True}
-        return list(client.chat.completions.create(model="scripted", messages=MESSAGES, stream=True, stream_options=options))  # type: ignore[call-overload]
+        asked: Any = {"include_usage": True}
+        return list(
+            client.chat.completions.create(model="scripted", messages=MESSAGES, stream=True, stream_options=asked)
+        )
 
     chunks = await blocking(run, live)
     assert chunks[-1].choices == []
@@ -163,7 +177,10 @@ async def test_streamed_tool_calls_accumulate(live: Live) -> None:
     async with (
         client_of(live) as client,
         client.chat.completions.stream(
-            model="scripted", messages=MESSAGES, tools=TOOLS, tool_choice={"type": "function", "function": {"name": "weather"}}
+            model="scripted",
+            messages=MESSAGES,
+            tools=TOOLS,
+            tool_choice={"type": "function", "function": {"name": "weather"}},
         ) as stream,
     ):
         final = await stream.get_final_completion()
@@ -188,35 +205,95 @@ async def test_a_stream_cut_in_the_middle_raises(live: Live, scripted: ScriptedU
     seen = []
     async with client_of(live) as client:
         stream = await client.chat.completions.create(model="scripted", messages=MESSAGES, stream=True)
+        seen.append((await anext(stream)).choices[0].delta.content)
         with pytest.raises(openai.APIError) as caught:
-            async for part in stream:
-                seen.append(part.choices[0].delta.content)
+            await anext(stream)
     assert seen == ["Hel"]
     assert caught.value.code == "stream_incomplete"
     assert (await live.log.wait_entry()).outcome == "incomplete"
 
 
-# -- errors ------------------------------------------------------------------------------------------------------------
+# -- errors --
 
 ERRORS: list[tuple[str, list[Any], type[openai.APIStatusError], int]] = [
-    ("400", [{"status": 400, "body": {"error": {"message": "bad temperature", "type": "invalid_request_error", "param": "temperature", "code": "invalid_value"}}}], openai.BadRequestError, 400),
-    ("404", [{"status": 404, "body": {"error": {"message": "no such model", "type": "invalid_request_error", "code": "model_not_found"}}}], openai.NotFoundError, 404),
+    (
+        "400",
+        [
+            {
+                "status": 400,
+                "body": {
+                    "error": {
+                        "message": "bad temperature",
+                        "type": "invalid_request_error",
+                        "param": "temperature",
+                        "code": "invalid_value",
+                    }
+                },
+            }
+        ],
+        openai.BadRequestError,
+        400,
+    ),
+    (
+        "404",
+        [
+            {
+                "status": 404,
+                "body": {
+                    "error": {"message": "no such model", "type": "invalid_request_error", "code": "model_not_found"}
+                },
+            }
+        ],
+        openai.NotFoundError,
+        404,
+    ),
     ("422", [{"status": 422, "body": {"error": {"message": "unprocessable"}}}], openai.UnprocessableEntityError, 422),
-    ("429", [{"status": 429, "headers": {"retry-after": "7"}, "body": {"error": {"message": "slow down", "type": "requests", "code": "rate_limit_exceeded"}}}], openai.RateLimitError, 429),
+    (
+        "429",
+        [
+            {
+                "status": 429,
+                "headers": {"retry-after": "7"},
+                "body": {"error": {"message": "slow down", "type": "requests", "code": "rate_limit_exceeded"}},
+            }
+        ],
+        openai.RateLimitError,
+        429,
+    ),
     ("500", [{"status": 500, "body": {"error": {"message": "oops"}}}], openai.InternalServerError, 500),
-    ("503 html", [{"status": 503, "headers": {"content-type": "text/html"}, "body": "<html>busy</html>"}], openai.InternalServerError, 503),
+    (
+        "503 html",
+        [{"status": 503, "headers": {"content-type": "text/html"}, "body": "<html>busy</html>"}],
+        openai.InternalServerError,
+        503,
+    ),
     ("reset", [{"reset": True}], openai.InternalServerError, 502),
     ("closed", [{"close": True}], openai.InternalServerError, 502),
     ("garbage", [{"garbage": True}], openai.InternalServerError, 502),
-    ("error in a 200", [{"status": 200, "body": {"error": {"message": "hidden", "code": 529}}}], openai.InternalServerError, 503),
-    ("our credential refused", [{"status": 401, "body": {"error": {"message": "bad key sk-upstream"}}}], openai.InternalServerError, 502),
+    (
+        "error in a 200",
+        [{"status": 200, "body": {"error": {"message": "hidden", "code": 529}}}],
+        openai.InternalServerError,
+        503,
+    ),
+    (
+        "our credential refused",
+        [{"status": 401, "body": {"error": {"message": "bad key sk-upstream"}}}],
+        openai.InternalServerError,
+        502,
+    ),
 ]
 
 
 @pytest.mark.parametrize(("script", "kind", "status"), [row[1:] for row in ERRORS], ids=[row[0] for row in ERRORS])
 @pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
 async def test_upstream_errors_are_typed_exceptions(
-    live: Live, scripted: ScriptedUpstream, script: list[Any], kind: type[openai.APIStatusError], status: int, stream: bool
+    live: Live,
+    scripted: ScriptedUpstream,
+    script: list[Any],
+    kind: type[openai.APIStatusError],
+    status: int,
+    stream: bool,
 ) -> None:
     scripted.enqueue(script)
     async with client_of(live) as client:
@@ -226,8 +303,13 @@ async def test_upstream_errors_are_typed_exceptions(
     assert "sk-upstream" not in str(caught.value.body)
     body = script[0].get("body")
     if isinstance(body, dict) and status < 500:
-        assert caught.value.body == {"type": None, "param": None, "code": None, **body["error"]} | {"type": caught.value.type, "code": caught.value.code}
-        assert caught.value.message.endswith(body["error"]["message"]) or body["error"]["message"] in caught.value.message
+        assert caught.value.body == {"type": None, "param": None, "code": None, **body["error"]} | {
+            "type": caught.value.type,
+            "code": caught.value.code,
+        }
+        assert (
+            caught.value.message.endswith(body["error"]["message"]) or body["error"]["message"] in caught.value.message
+        )
     if status == 429:
         assert caught.value.response.headers["retry-after"] == "7"
     assert (await live.log.wait_entry()).status == status
@@ -254,7 +336,7 @@ async def test_sdk_retries_reach_the_next_answer(live: Live, scripted: ScriptedU
     assert len(scripted.log) == 2
 
 
-# -- models ------------------------------------------------------------------------------------------------------------
+# -- models --
 
 
 async def test_model_lists_and_names_with_slashes(live: Live) -> None:
@@ -271,7 +353,9 @@ async def test_model_lists_and_names_with_slashes(live: Live) -> None:
 async def test_every_way_to_name_a_model(live: Live, scripted: ScriptedUpstream, name: str) -> None:
     async with client_of(live) as client:
         await client.chat.completions.create(model=name, messages=MESSAGES)
-    expected = {"fast": "scripted", "scripted-1/scripted": "scripted", "scripted-1/any/thing": "any/thing"}.get(name, name)
+    expected = {"fast": "scripted", "scripted-1/scripted": "scripted", "scripted-1/any/thing": "any/thing"}.get(
+        name, name
+    )
     assert scripted.log[0].json["model"] == expected
 
 

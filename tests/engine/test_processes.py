@@ -156,7 +156,9 @@ async def test_serves_logs_and_ends_on_sigterm(config: Path) -> None:
     assert KEY not in (config.parent / "access.log").read_text()
 
 
-async def test_a_killed_worker_is_replaced_and_the_others_keep_their_streams(config: Path, scripted: ScriptedUpstream) -> None:
+async def test_a_killed_worker_is_replaced_and_the_others_keep_their_streams(
+    config: Path, scripted: ScriptedUpstream
+) -> None:
     held = 8
     scripted.enqueue(*[[DELTA, {"wait": "go"}, {"event": "[DONE]"}] for _ in range(held)])
     async with serving(config, workers=2) as server:
@@ -165,7 +167,9 @@ async def test_a_killed_worker_is_replaced_and_the_others_keep_their_streams(con
         async def hold() -> None:
             # A client of its own, so that each stream is a connection of its own and the kernel spreads them.
             headers = {"authorization": f"Bearer {KEY}"}
-            async with httpx.AsyncClient(base_url=server.origin, headers=headers, timeout=20, trust_env=False) as client:
+            async with httpx.AsyncClient(
+                base_url=server.origin, headers=headers, timeout=20, trust_env=False
+            ) as client:
                 try:
                     async with client.stream("POST", "/v1/chat/completions", json={**CHAT, "stream": True}) as answer:
                         await answer.aread()
@@ -195,7 +199,9 @@ async def test_a_killed_worker_is_replaced_and_the_others_keep_their_streams(con
             assert (await server.client.post("/v1/chat/completions", json=CHAT)).status_code == 200
 
 
-async def test_sighup_takes_a_new_configuration_without_cutting_a_stream(config: Path, scripted: ScriptedUpstream) -> None:
+async def test_sighup_takes_a_new_configuration_without_cutting_a_stream(
+    config: Path, scripted: ScriptedUpstream
+) -> None:
     scripted.enqueue([DELTA, {"wait": "go"}, {"answer": True}])
     async with serving(config) as server:
         text: list[str] = []
@@ -253,11 +259,11 @@ async def test_sigterm_lets_open_streams_end(config: Path, scripted: ScriptedUps
 async def test_a_drain_ends_after_drain_seconds(config: Path, scripted: ScriptedUpstream) -> None:
     config.write_text(toml(scripted.base_url, drain_seconds=0.3))
     scripted.enqueue([DELTA, {"stall": True}])
-    async with serving(config) as server:
-        async with server.client.stream("POST", "/v1/chat/completions", json={**CHAT, "stream": True}):
-            server.process.send_signal(signal.SIGTERM)
-            with trio.fail_after(10):
-                assert await server.process.wait() == 0
+    streamed = {**CHAT, "stream": True}
+    async with serving(config) as server, server.client.stream("POST", "/v1/chat/completions", json=streamed):
+        server.process.send_signal(signal.SIGTERM)
+        with trio.fail_after(10):
+            assert await server.process.wait() == 0
 
 
 async def test_sigint_twice_stops_at_once(config: Path, scripted: ScriptedUpstream) -> None:
@@ -292,7 +298,9 @@ def _alive(pid: int) -> bool:
         return False
 
 
-async def test_running_out_of_file_descriptors_is_survived_with_one_line(tmp_path: Path, scripted: ScriptedUpstream) -> None:
+async def test_running_out_of_file_descriptors_is_survived_with_one_line(
+    tmp_path: Path, scripted: ScriptedUpstream
+) -> None:
     config = tmp_path / "hedgerow.toml"
     config.write_text(toml(scripted.base_url, console=False))
 
@@ -302,11 +310,11 @@ async def test_running_out_of_file_descriptors_is_survived_with_one_line(tmp_pat
     async with serving(config, preexec=few) as server:
         port = int(server.origin.rsplit(":", 1)[1])
         streams = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(100)]
-        await server.wait_log("out of file descriptors")
+        await server.wait_log("out of descriptors")
         for stream in streams:
             await stream.aclose()
         assert (await server.client.post("/v1/chat/completions", json=CHAT)).status_code == 200
-        assert sum("out of file descriptors" in line for line in server.stderr) == 1
+        assert sum("out of descriptors" in line for line in server.stderr) == 1
 
 
 def test_a_taken_port_is_named_and_nothing_is_left(tmp_path: Path) -> None:
@@ -323,9 +331,15 @@ def test_a_taken_port_is_named_and_nothing_is_left(tmp_path: Path) -> None:
 
 def test_check_lists_every_problem_with_its_path(tmp_path: Path) -> None:
     config = tmp_path / "bad.toml"
-    config.write_text('[server]\nlistem = ["127.0.0.1:1"]\n[providers.mine]\nbase_url = "ftp://x"\n[models.a]\nprovider = "none"\n')
+    config.write_text(
+        '[server]\nlistem = ["127.0.0.1:1"]\n[providers.mine]\nbase_url = "ftp://x"\n[models.a]\nprovider = "none"\n'
+    )
     done = subprocess.run(
-        [sys.executable, "-m", "engine", "check", "--config", str(config)], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-m", "engine", "check", "--config", str(config)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert done.returncode == 1
     for path in ("server.listem", "providers.mine.base_url", "models.a.provider"):

@@ -9,10 +9,10 @@ from trio.testing import MockClock
 from adapters.errors import UpstreamError
 from engine.downstream import ClientGone, Reply
 from engine.net import ConnectError
-from tests.engine.fakes import END, EOF, FINISH, HEAD, RESET, ROLE, FakeEndpoint, Line, Run, chunked, delta, sse
+from tests.engine.fakes import END, EOF, FINISH, HEAD, RESET, ROLE, FakeEndpoint, Line, Row, Run, chunked, delta, sse
 
-OPEN = [(1.0, HEAD), (2.0, chunked(sse(ROLE))), (3.0, chunked(sse(delta("Hel"))))]
-CLOSE = [(5.0, chunked(sse(FINISH, "[DONE]"))), (5.0, END)]
+OPEN: list[Row] = [(1.0, HEAD), (2.0, chunked(sse(ROLE))), (3.0, chunked(sse(delta("Hel"))))]
+CLOSE: list[Row] = [(5.0, chunked(sse(FINISH, "[DONE]"))), (5.0, END)]
 KEEPALIVE = b": keepalive\n"
 
 
@@ -20,7 +20,9 @@ def sends(run: Run) -> list[float]:
     return [at for at, _ in run.client.sent]
 
 
-async def test_a_stream_passes_unchanged_one_send_per_read_and_the_connection_is_kept(autojump_clock: MockClock) -> None:
+async def test_a_stream_passes_unchanged_one_send_per_read_and_the_connection_is_kept(
+    autojump_clock: MockClock,
+) -> None:
     run = Run(FakeEndpoint([*OPEN, (4.0, chunked(sse(delta("lo")))), *CLOSE]))
     assert await run.stream() is None
     head, body, ended = run.answer
@@ -42,8 +44,14 @@ async def test_nothing_goes_out_before_the_first_content(autojump_clock: MockClo
     assert caught.value.failure.code == "stream_incomplete"
 
 
-async def test_keepalive_comments_while_an_upstream_thinks_and_none_after_its_content(autojump_clock: MockClock) -> None:
-    run = Run(FakeEndpoint([(1.0, HEAD), (40.0, chunked(sse(delta("x")))), (41.0, chunked(sse(FINISH, "[DONE]"))), (41.0, END)]))
+async def test_keepalive_comments_while_an_upstream_thinks_and_none_after_its_content(
+    autojump_clock: MockClock,
+) -> None:
+    run = Run(
+        FakeEndpoint(
+            [(1.0, HEAD), (40.0, chunked(sse(delta("x")))), (41.0, chunked(sse(FINISH, "[DONE]"))), (41.0, END)]
+        )
+    )
     assert await run.stream() is None
     assert sends(run) == [15.0, 30.0, 40.0, 41.0]
     assert run.answer[1] == KEEPALIVE * 2 + sse(delta("x"), FINISH, "[DONE]")
@@ -51,22 +59,32 @@ async def test_keepalive_comments_while_an_upstream_thinks_and_none_after_its_co
 
 async def test_keepalive_in_the_middle_of_a_stream_stands_between_events(autojump_clock: MockClock) -> None:
     event = sse(delta("halves"))
-    rows = [*OPEN, (4.0, chunked(event[:10])), (30.0, chunked(event[10:])), (31.0, chunked(sse(FINISH, "[DONE]"))), (31.0, END)]
+    rows: list[Row] = [
+        *OPEN,
+        (4.0, chunked(event[:10])),
+        (30.0, chunked(event[10:])),
+        (31.0, chunked(sse(FINISH, "[DONE]"))),
+        (31.0, END),
+    ]
     run = Run(FakeEndpoint(rows))
     assert await run.stream() is None
     assert run.answer[1] == sse(ROLE, delta("Hel")) + KEEPALIVE + event + sse(FINISH, "[DONE]")
     assert sends(run) == [3.0, 18.0, 30.0, 31.0]
 
 
-STALLS: list[tuple[str, list[Any], dict[str, float], float, int]] = [
+STALLS: list[tuple[str, list[Any], dict[str, Any], float, int]] = [
     ("before the head", [], {"first_content_seconds": 9}, 9.0, 504),
     ("before content", [(1.0, HEAD), (2.0, chunked(sse(ROLE)))], {"first_content_seconds": 9}, 9.0, 504),
     ("connecting is part of the first content", [], {"first_content_seconds": 9, "total_seconds": 4}, 4.0, 504),
 ]
 
 
-@pytest.mark.parametrize(("rows", "timeouts", "at", "status"), [row[1:] for row in STALLS], ids=[row[0] for row in STALLS])
-async def test_a_stall_before_content_is_a_status(autojump_clock: MockClock, rows: list[Any], timeouts: dict[str, float], at: float, status: int) -> None:
+@pytest.mark.parametrize(
+    ("rows", "timeouts", "at", "status"), [row[1:] for row in STALLS], ids=[row[0] for row in STALLS]
+)
+async def test_a_stall_before_content_is_a_status(
+    autojump_clock: MockClock, rows: list[Any], timeouts: dict[str, Any], at: float, status: int
+) -> None:
     run = Run(FakeEndpoint(rows), **timeouts)
     with pytest.raises(UpstreamError) as caught:
         await run.stream()
@@ -75,7 +93,9 @@ async def test_a_stall_before_content_is_a_status(autojump_clock: MockClock, row
     assert run.endpoint.opened[0].closed
 
 
-async def test_a_stall_in_the_middle_is_an_in_band_error_at_the_idle_limit_and_never_a_done(autojump_clock: MockClock) -> None:
+async def test_a_stall_in_the_middle_is_an_in_band_error_at_the_idle_limit_and_never_a_done(
+    autojump_clock: MockClock,
+) -> None:
     run = Run(FakeEndpoint(OPEN), idle_seconds=20)
     failure = await run.stream()
     assert failure is not None
@@ -89,7 +109,7 @@ async def test_a_stall_in_the_middle_is_an_in_band_error_at_the_idle_limit_and_n
 
 
 async def test_comments_of_the_upstream_count_as_life_but_not_for_ever(autojump_clock: MockClock) -> None:
-    rows = [*OPEN, *((3.0 + n * 10, chunked(b": processing\n\n")) for n in range(1, 50))]
+    rows: list[Row] = [*OPEN, *((3.0 + n * 10, chunked(b": processing\n\n")) for n in range(1, 50))]
     run = Run(FakeEndpoint(rows), idle_seconds=20, total_seconds=100)
     failure = await run.stream()
     assert failure is not None
@@ -144,7 +164,12 @@ async def test_connect_errors_and_timeouts_have_their_own_words(autojump_clock: 
 
 
 async def test_a_slow_client_stops_the_upstream_read(autojump_clock: MockClock) -> None:
-    rows = [*OPEN, *((4.0 + n, chunked(sse(delta("more")))) for n in range(50)), (60.0, chunked(sse(FINISH, "[DONE]"))), (60.0, END)]
+    rows: list[Row] = [
+        *OPEN,
+        *((4.0 + n, chunked(sse(delta("more")))) for n in range(50)),
+        (60.0, chunked(sse(FINISH, "[DONE]"))),
+        (60.0, END),
+    ]
     run = Run(FakeEndpoint(rows), client=Line(window=500))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run.stream)
@@ -177,7 +202,13 @@ async def test_cancelled_at_any_moment_nothing_is_left_open(autojump_clock: Mock
 
 async def test_comments_survive_a_slow_connect_phase_without_losing_what_arrived(autojump_clock: MockClock) -> None:
     half = len(HEAD) // 2
-    rows = [(16.0, HEAD[:half]), (31.0, HEAD[half:]), (46.0, chunked(sse(delta("late")))), (47.0, chunked(sse(FINISH, "[DONE]"))), (47.0, END)]
+    rows: list[Row] = [
+        (16.0, HEAD[:half]),
+        (31.0, HEAD[half:]),
+        (46.0, chunked(sse(delta("late")))),
+        (47.0, chunked(sse(FINISH, "[DONE]"))),
+        (47.0, END),
+    ]
     run = Run(FakeEndpoint(rows))
     assert await run.stream() is None
     assert run.answer[1] == KEEPALIVE * 3 + sse(delta("late"), FINISH, "[DONE]")

@@ -76,7 +76,8 @@ async def connect(live: Live) -> Client:
 
 def post(body: bytes = BODY, *, headers: bytes = b"", version: bytes = b"1.1") -> bytes:
     return (
-        b"POST /v1/chat/completions HTTP/%b\r\nhost: x\r\n%b%bcontent-length: %d\r\n\r\n" % (version, AUTH, headers, len(body))
+        b"POST /v1/chat/completions HTTP/%b\r\nhost: x\r\n%b%bcontent-length: %d\r\n\r\n"
+        % (version, AUTH, headers, len(body))
         + body
     )
 
@@ -153,7 +154,9 @@ async def test_what_is_not_a_request_is_refused_and_the_connection_closed(live: 
 
 async def test_a_refusal_is_read_even_by_a_client_that_is_still_sending(live: Live) -> None:
     client = await connect(live)
-    await client.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 900000\r\n\r\n" + b"x" * 900_000)
+    await client.send(
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 900000\r\n\r\n" + b"x" * 900_000
+    )
     assert (await client.answer())[0] == 413
 
 
@@ -275,7 +278,7 @@ async def test_without_keys_only_loopback_names_are_served(scripted: ScriptedUps
             assert (headers, (await client.answer(b"GET"))[0]) == (headers, status)
 
 
-# -- clients that leave --------------------------------------------------------------------------------------------------
+# -- clients that leave --
 
 DELTA: dict[str, Any] = {"event": {"id": "c", "choices": [{"index": 0, "delta": {"content": "Hel"}}]}}
 STAGES: list[tuple[str, bytes, list[Any]]] = [
@@ -311,7 +314,9 @@ async def test_a_client_that_leaves_cancels_the_upstream(
     assert live.leases() == 0
 
 
-async def test_a_client_that_leaves_in_the_middle_of_its_request_costs_nothing(live: Live, scripted: ScriptedUpstream) -> None:
+async def test_a_client_that_leaves_in_the_middle_of_its_request_costs_nothing(
+    live: Live, scripted: ScriptedUpstream
+) -> None:
     for cut in (1, 30, len(post()) - 5):
         client = await connect(live)
         await client.send(post()[:cut])
@@ -322,7 +327,7 @@ async def test_a_client_that_leaves_in_the_middle_of_its_request_costs_nothing(l
     assert len(scripted.log) == 1
 
 
-# -- drains and limits ---------------------------------------------------------------------------------------------------
+# -- drains and limits --
 
 
 async def test_a_drain_lets_streams_end_and_closes_idle_connections(scripted: ScriptedUpstream) -> None:

@@ -135,7 +135,7 @@ async def test_receive_is_always_a_checkpoint_also_for_decrypted_bytes(tls: Ends
         await client.send(b"abcdef")
     received = b""
     for _ in range(3):
-        with assert_checkpoints():
+        with assert_checkpoints(), trio.fail_after(5):
             received += await server.receive(2)
     assert received == b"abcdef"
     with pytest.raises(trio.WouldBlock):
@@ -398,6 +398,14 @@ async def test_a_cancelled_handshake_closes_its_socket(certificates: Certificate
         theirs.settimeout(5)
         while theirs.recv(65536):
             pass
+
+
+async def test_a_handshake_that_cannot_begin_closes_its_socket(certificates: Certificates) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        with pytest.raises(ValueError, match="server_hostname"):
+            await connect_tls(ours, certificates.client, "")
+        assert theirs.recv(100) == b""
 
 
 def test_records_are_as_large_as_the_standard_allows() -> None:

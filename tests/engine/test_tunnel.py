@@ -537,7 +537,9 @@ def echo_app() -> QuartTrio:
     async def echo() -> None:
         await websocket.accept()
         while True:
-            await websocket.send(f"{websocket.headers['x-forwarded-for']}: {await websocket.receive()}")
+            message = await websocket.receive()
+            assert isinstance(message, str)
+            await websocket.send(f"{websocket.headers['x-forwarded-for']}: {message}")
 
     return app
 
