@@ -22,7 +22,6 @@ logger = logging.getLogger(__name__)
 REFRESH_SECONDS = 3600.0
 RETRY_SECONDS = 60.0
 FETCH_SECONDS_MAX = 20.0
-LIST_HEAD_BYTES_MAX = 65_536
 LIST_BYTES_MAX = 8 << 20
 
 
@@ -75,7 +74,7 @@ async def fetch(endpoint: Endpoint) -> tuple[str, ...] | None:
     attempt = Attempt(
         Candidate(endpoint, "", endpoint.config.timeouts),
         endpoint.message("GET", provider.models_path, b"", stream=False, headers=()),
-        head_bytes_max=LIST_HEAD_BYTES_MAX,
+        head_bytes_max=endpoint.limits.upstream_head_bytes_max,
         tap=None,
     )
     try:

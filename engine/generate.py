@@ -4,6 +4,8 @@ Decides the order: decode what routing needs, pick the candidate, open the attem
 the relay. Everything dialect-specific is asked of the dialect, everything about time is the policy's.
 """
 
+from math import inf
+
 import trio
 
 from adapters import registry
@@ -15,9 +17,6 @@ from engine.gateway import Gateway
 from engine.headers import answer_headers, pick
 from engine.relay import Relay
 from engine.upstream import Attempt
-
-UPSTREAM_HEAD_BYTES_MAX = 65_536
-"""Vendors send up to a few kilobytes of policy and rate-limit headers."""
 
 STREAM_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -52,7 +51,7 @@ async def generate(gateway: Gateway, exchange: Exchange, downstream: Downstream)
     attempt = Attempt(
         candidate,
         candidate.endpoint.message("POST", path, body, stream=asked.stream, headers=forwarded),
-        head_bytes_max=UPSTREAM_HEAD_BYTES_MAX,
+        head_bytes_max=limits.upstream_head_bytes_max,
         tap=tap,
     )
     exchange.attempts.append(attempt.record)
@@ -75,7 +74,7 @@ async def _stream(gateway: Gateway, exchange: Exchange, downstream: Downstream, 
         downstream,
         registry.dialect(exchange.surface.dialect),
         headers=[*STREAM_HEADERS, *answer_headers(exchange, server.cors_origins)],
-        keepalive_seconds=server.keepalive_comment_seconds,
+        keepalive_seconds=server.keepalive_comment_seconds or inf,
         timeouts=attempt.candidate.timeouts,
     )
     failure = await relay.run()

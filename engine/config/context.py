@@ -7,6 +7,7 @@ configuration names are opened once, to say now what would fail later; their con
 import re
 import ssl
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
@@ -83,17 +84,17 @@ class Context:
             self.findings.problem(path, f"cannot be read: {exc.strerror or type(exc).__name__}")
             return None
 
-    def authorities(self, name: str, path: str) -> Path | None:
-        """Return the place of a file of CA certificates that loads, or note why it does not."""
+    def authorities(self, name: str, path: str) -> tuple[Path | None, bytes]:
+        """Return the place of a file of CA certificates that loads and its digest, or note why it does not."""
         place = self.readable(name, path)
         if place is None:
-            return None
+            return None, b""
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(place)
-        except (ssl.SSLError, OSError):
+            return place, sha256(place.read_bytes()).digest()
+        except OSError:  # ssl.SSLError is one
             self.findings.problem(path, "holds no certificates in PEM form")
-            return None
-        return place
+            return None, b""
 
     def tls(self, cert: str | None, key: str | None) -> Tls | None:
         """Return the server's certificate and key when they load and fit together, or note why they do not."""
@@ -111,7 +112,7 @@ class Context:
         try:
             # Without the callback OpenSSL would ask for the password of an encrypted key on the terminal.
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert_place, key_place, password=lambda: "")
-        except (ssl.SSLError, OSError):
+        except OSError:  # ssl.SSLError is one
             message = "does not load with tls_cert: both must be PEM, the key not encrypted, and belong together"
             self.findings.problem(key_path, message)
             return None

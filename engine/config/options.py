@@ -92,7 +92,6 @@ class TimeoutOverrides(Section, frozen=True, kw_only=True):
     total_seconds: Annotated[Seconds | None, about("as timeouts.total_seconds")] = None
 
 
-AccessLogDefault = "stdout"
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -126,7 +125,7 @@ class ServerOptions(ServerBase, frozen=True, kw_only=True):
     ] = ("127.0.0.1:8080",)
     tls_cert: Annotated[str | None, about("path of the certificate chain (PEM); TLS on every TCP address")] = None
     tls_key: Annotated[str | None, about("path of its private key (PEM, not encrypted)")] = None
-    access_log: Annotated[str, about('`"stdout"`, `"none"`, or the path of a file')] = AccessLogDefault
+    access_log: Annotated[str, about('`"stdout"`, `"none"`, or the path of a file')] = "stdout"
 
 
 class KeyOptions(Section, frozen=True, kw_only=True):

@@ -8,7 +8,6 @@ from the environment is not sent to an address that its owner did not write besi
 
 import re
 from collections.abc import Iterator, Mapping
-from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -71,7 +70,7 @@ class _Section:
         context.named(self.name, self.path)
         provider = self._kind()
         base_url = self._base_url(provider)
-        ca_file = None if options.ca_file is None else self._ca_file(options.ca_file, base_url)
+        ca_file, ca_digest = self._ca_file(base_url)
         key = self._key(provider)
         proxy = self._proxy()
         headers = tuple(self._headers())
@@ -91,13 +90,19 @@ class _Section:
             headers=headers,
             timeouts=overlaid(self.document.timeouts, options.timeouts),
             ca_file=ca_file,
-            ca_digest=b"" if ca_file is None else sha256(ca_file.read_bytes()).digest(),
+            ca_digest=ca_digest,
             proxy=proxy,
         )
+
+    def _has_problem(self, option: str) -> bool:
+        """Whether an option of the section was refused already: what depends on it is then left alone."""
+        return self.context.findings.within(f"{self.path}.{option}")
 
     def _kind(self) -> Provider | None:
         known = registry.providers()
         kind = self.options.kind
+        if self._has_problem("kind"):
+            return None
         if kind is None:
             return known.get(self.name, DEFAULT_KIND)
         if kind not in known:
@@ -114,9 +119,9 @@ class _Section:
         path, given = f"{self.path}.base_url", self.options.base_url
         if given is not None:
             base_url = self.context.parsed(parse_base_url, given, path)
-            return (
-                base_url if base_url is None or provider is None else _completed(base_url, provider, path, self.context)
-            )
+            if base_url is None or provider is None:
+                return base_url
+            return _completed(base_url, provider, path, self.context)
         if provider is None:
             return None
         variable = provider.base_url_env
@@ -131,7 +136,7 @@ class _Section:
         path = f"{self.path}.key"
         if self.options.key is not None:
             return self.context.secret(self.options.key, path)
-        if provider is None or provider.key_env is None:
+        if provider is None or provider.key_env is None or self._has_problem("base_url"):
             return None
         if self._environment_allowed and self.context.environ.get(provider.key_env, "").strip():
             return self.context.secret(f"env:{provider.key_env}", path)
@@ -139,12 +144,12 @@ class _Section:
             self.context.findings.problem(path, f'is missing: set {provider.key_env}, or write key = "env:NAME"')
         return None
 
-    def _ca_file(self, name: str, base_url: BaseUrl | None) -> Path | None:
-        path = f"{self.path}.ca_file"
-        if base_url is not None and base_url.scheme != "https":
+    def _ca_file(self, base_url: BaseUrl | None) -> tuple[Path | None, bytes]:
+        path, name = f"{self.path}.ca_file", self.options.ca_file
+        if name is not None and base_url is not None and base_url.scheme != "https":
             self.context.findings.problem(path, "is only of use with an https:// base_url")
-            return None
-        return self.context.authorities(name, path)
+            return None, b""
+        return (None, b"") if name is None else self.context.authorities(name, path)
 
     def _proxy(self) -> ProxyMode | Secret:
         text = self.options.proxy
@@ -185,7 +190,7 @@ class _Section:
             elif model in first:
                 findings.problem(path, f"is listed twice: see [{first[model]}]")
             first.setdefault(model, i)
-        if self.options.restrict and not models:
+        if self.options.restrict and not models and not self._has_problem("models"):
             findings.problem(f"{self.path}.restrict", "needs models: without a list nothing would be served")
 
 

@@ -57,9 +57,9 @@ async def serve(runtime: Path, listener: socket.socket, *, control: int | None) 
 def ending_whole(app: ASGIFramework) -> ASGIFramework:
     """Return `app` with the last message of every answer sent to its end.
 
-    Hypercorn tells an application of the end of its answer while it is still handling that very message. Quart-Trio then
-    cancels the task that is in the middle of it, and the connection is never closed: `connection: close` seems to be
-    ignored (pgjones/hypercorn#330, seen with 0.18.0), and a tunnel would wait for the end of the answer.
+    Hypercorn tells an application of the end of its answer while it is still handling that very message. Quart-Trio
+    then cancels the task that is in the middle of it, and the connection is never closed: `connection: close` seems to
+    be ignored (pgjones/hypercorn#330, seen with 0.18.0), and a tunnel would wait for the end of the answer.
     """
 
     async def shielded(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:

@@ -74,7 +74,7 @@ def page(status: Status | None, origin: str, now: float) -> Page:
     """Return what to show. Without a status (the gateway is only starting) the page still explains how to connect."""
     models = tuple(status.model_rows()) if status is not None else ()
     plain = [model.id for model in models if PLAIN_MODEL.fullmatch(model.id)]
-    surfaces = status.surfaces if status is not None else ("chat",)
+    surfaces = (status.surfaces if status is not None else ()) or ("chat",)
     demo_key = status.demo_key if status is not None else None
     return Page(
         origin=origin,

@@ -44,7 +44,8 @@ class Model(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """The gateway at one moment. `start_time` is in seconds since 1970; `surfaces` are the dialects that are served."""
+    """The gateway at one moment. `start_time` is in seconds since 1970; `surfaces` are the dialects that are served, empty
+    where the writer does not say."""
 
     version: str
     start_time: float
@@ -52,7 +53,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     listen: Sequence[str] = ()
     models: Sequence[Model | str] = ()
     providers: Sequence[str] = ()
-    surfaces: Sequence[str] = ("chat",)
+    surfaces: Sequence[str] = ()
     keys_required: bool = True
     demo_key: str | None = None
 

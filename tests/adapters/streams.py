@@ -81,7 +81,12 @@ STREAMS = [
     ),
     Stream(
         "usage on every chunk, growing",
-        [{**ROLE, "usage": GROWING}, {**HI, "usage": {**GROWING, "completion_tokens": 2}}, {**STOP, "usage": USAGE}, DONE],
+        [
+            {**ROLE, "usage": GROWING},
+            {**HI, "usage": {**GROWING, "completion_tokens": 2}},
+            {**STOP, "usage": USAGE},
+            DONE,
+        ],
         COUNTED,
         kept=[ROLE, HI, STOP, DONE],
     ),
@@ -98,22 +103,37 @@ STREAMS = [
     Stream("reasoning first", [ROLE, chunk({"reasoning_content": "hm"}), HI, STOP, DONE]),
     Stream("tool call", [chunk({"role": "assistant", "content": None}), CALL, ARGS, chunk({}, "tool_calls"), DONE]),
     Stream("markers in text", [ROLE, HI, TEXT, STOP, DONE]),
-    Stream("all in one chunk", [chunk({"content": "ok"}, "stop", usage=USAGE), DONE], COUNTED, kept=[chunk({"content": "ok"}, "stop"), DONE]),
+    Stream(
+        "all in one chunk",
+        [chunk({"content": "ok"}, "stop", usage=USAGE), DONE],
+        COUNTED,
+        kept=[chunk({"content": "ok"}, "stop"), DONE],
+    ),
     Stream("empty answer", [ROLE, STOP, DONE], {**OK, "content": False}),
     Stream("finish text on every chunk", [chunk({"content": "a"}, ""), chunk({"content": "b"}, ""), STOP, DONE]),
     Stream("no DONE", [ROLE, HI, STOP], asked=[ROLE, HI, STOP, DONE], kept=[ROLE, HI, STOP, DONE]),
     Stream("no finish", [ROLE, HI, DONE]),
-    Stream("more after DONE", [ROLE, HI, STOP, DONE, HI, ERROR], asked=[ROLE, HI, STOP, DONE], kept=[ROLE, HI, STOP, DONE]),
+    Stream(
+        "more after DONE", [ROLE, HI, STOP, DONE, HI, ERROR], asked=[ROLE, HI, STOP, DONE], kept=[ROLE, HI, STOP, DONE]
+    ),
     Stream("DONE with spaces", [ROLE, HI, STOP, "[DONE]  "], asked=[ROLE, HI, STOP, DONE], kept=[ROLE, HI, STOP, DONE]),
     Stream("error null", [{**ROLE, "error": None}, {**HI, "error": None}, STOP, DONE]),
     Stream("cut", [ROLE, HI], CUT),
     Stream("cut before content", [ROLE], {**CUT, "content": False}),
     Stream("error chunk", [ROLE, HI, ERROR, DONE], {**FAILED, "code": None}, asked=[ROLE, HI], kept=[ROLE, HI]),
     Stream("error first", [ERROR], {**FAILED, "content": False, "code": None}, asked=[], kept=[]),
-    Stream("error with choices", [ROLE, HI, OPENROUTER_ERROR], {**FAILED, "code": None}, asked=[ROLE, HI], kept=[ROLE, HI]),
+    Stream(
+        "error with choices", [ROLE, HI, OPENROUTER_ERROR], {**FAILED, "code": None}, asked=[ROLE, HI], kept=[ROLE, HI]
+    ),
     Stream("error as text", [ROLE, HI, {"error": "boom"}], {**FAILED, "code": None}, asked=[ROLE, HI], kept=[ROLE, HI]),
     Stream("finish error", [ROLE, HI, chunk({}, "error")], {**FAILED, "code": None}, asked=[ROLE, HI], kept=[ROLE, HI]),
-    Stream("garbage data", ["<html>", HI], {**FAILED, "content": False, "code": "upstream_protocol_error"}, asked=[], kept=[]),
+    Stream(
+        "garbage data",
+        ["<html>", HI],
+        {**FAILED, "content": False, "code": "upstream_protocol_error"},
+        asked=[],
+        kept=[],
+    ),
 ]
 
 

@@ -70,7 +70,7 @@ def test_what_routing_needs(members: dict[str, Any], stream: bool, usage_wanted:
         (b'{"model":"m",}', None, "invalid_json", "byte 13"),
         (b'{"model":"m","a":01}', None, "invalid_json", "byte 18"),
         (b'{"model":"m","a":', None, "invalid_json", "byte 17"),
-        (b'{"model":"m"} x', None, "invalid_json", "byte 14"),
+        (b'{"model":"m"} x', None, "invalid_json", "trailing characters (byte 15)"),
         (b'\xef\xbb\xbf{"model":"m"}', None, "invalid_json", "byte 0"),
         (b'{"model":"m","a":"\xff"}', None, "invalid_json", "The request body is not valid UTF-8 (byte 18)."),
         (b'{"model":"m","\xff":1}', None, "invalid_json", "The request body is not valid UTF-8 (byte 14)."),
@@ -81,11 +81,21 @@ def test_what_routing_needs(members: dict[str, Any], stream: bool, usage_wanted:
         (b'{"model":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001, None, "invalid_json", "nested too deeply"),
         (b'{"stream":true}', "model", "missing_required_parameter", "Missing required parameter: 'model'."),
         (b'{"model":null}', "model", "missing_required_parameter", "Missing required parameter: 'model'."),
-        (b'{"model":1}', "model", "invalid_type", "Invalid type for 'model': expected a string, but got an integer instead."),
+        (
+            b'{"model":1}',
+            "model",
+            "invalid_type",
+            "Invalid type for 'model': expected a string, but got an integer instead.",
+        ),
         (b'{"model":["m"]}', "model", "invalid_type", "got an array"),
         (b'{"model":""}', "model", "empty_string", "Invalid 'model': empty string."),
         (b'{"model":" "}', "model", "empty_string", "empty string"),
-        (body(stream="yes"), "stream", "invalid_type", "Invalid type for 'stream': expected a boolean, but got a string"),
+        (
+            body(stream="yes"),
+            "stream",
+            "invalid_type",
+            "Invalid type for 'stream': expected a boolean, but got a string",
+        ),
         (body(stream=1), "stream", "invalid_type", "got an integer"),
         (body(stream_options=True), "stream_options", "invalid_type", "expected an object, but got a boolean"),
         (body(stream_options={"include_usage": 1.5}), "stream_options.include_usage", "invalid_type", "got a number"),
@@ -98,13 +108,19 @@ def test_refusals(data: bytes, param: str | None, code: str, message: str) -> No
 
 
 def test_untouched_members_keep_their_bytes() -> None:
-    members = b'"temperature":1.50,"big":123456789012345678901234567890,"t":"\\u00e9\\/","x":{ "b" : [ 1 ,2 ] },"e":1e400'
+    members = (
+        b'"temperature":1.50,"big":123456789012345678901234567890,"t":"\\u00e9\\/","x":{ "b" : [ 1 ,2 ] },"e":1e400'
+    )
     request = chat.parse_request(b'{"model":"alias",' + members + b',"stream":true}')
     rendered = chat.render_request(request, model="real/model-1", inject_usage=True)
-    assert rendered == b'{"model":"real/model-1",' + members + b',"stream":true,"stream_options":{"include_usage":true}}'
+    assert (
+        rendered == b'{"model":"real/model-1",' + members + b',"stream":true,"stream_options":{"include_usage":true}}'
+    )
 
 
-@pytest.mark.parametrize("data", [body(messages=[]), b' { "model" : "m" ,\n "a" : [ 1 ] } ', json.dumps({"model": "m", "é": "\u2028"}).encode()])
+@pytest.mark.parametrize(
+    "data", [body(messages=[]), b' { "model" : "m" ,\n "a" : [ 1 ] } ', '{"model": "m", "é": "\u2028"}'.encode()]
+)
 def test_an_unchanged_request_is_the_same_object(data: bytes) -> None:
     request = chat.parse_request(data)
     assert chat.render_request(request, model="m") is data
@@ -130,7 +146,10 @@ def test_the_last_of_two_members_wins_and_goes_out_once(data: bytes) -> None:
     [
         (b"", b',"stream_options":{"include_usage":true}'),
         (b',"stream_options":null', b',"stream_options":{"include_usage":true}'),
-        (b',"stream_options":{"include_obfuscation":false}', b',"stream_options":{"include_obfuscation":false,"include_usage":true}'),
+        (
+            b',"stream_options":{"include_obfuscation":false}',
+            b',"stream_options":{"include_obfuscation":false,"include_usage":true}',
+        ),
         (b',"stream_options":{"include_usage":false,"a":1}', b',"stream_options":{"include_usage":true,"a":1}'),
         (b',"stream_options":{"include_usage":true}', b',"stream_options":{"include_usage":true}'),
     ],
@@ -210,7 +229,9 @@ def answer(message: dict[str, Any], **members: Any) -> bytes:
 
 
 def test_an_answer() -> None:
-    read = chat.read_answer(answer({"role": "assistant", "content": "Hi"}, usage={"prompt_tokens": 3, "completion_tokens": 2}))
+    read = chat.read_answer(
+        answer({"role": "assistant", "content": "Hi"}, usage={"prompt_tokens": 3, "completion_tokens": 2})
+    )
     assert read.usage == Usage(input_tokens=3, output_tokens=2)
     assert read.content
     assert read.failure is None
@@ -256,7 +277,9 @@ def test_answers_that_are_none(data: bytes, status: int, code: str | None, messa
 
 
 def test_an_answer_with_half_a_character_is_one() -> None:
-    read = chat.read_answer(b'{"choices":[{"message":{"content":"\\ud83d"}}],"usage":{"total_tokens":5,"prompt_tokens":2}}')
+    read = chat.read_answer(
+        b'{"choices":[{"message":{"content":"\\ud83d"}}],"usage":{"total_tokens":5,"prompt_tokens":2}}'
+    )
     assert read.content
     assert read.usage == Usage(input_tokens=2, output_tokens=3)
 
@@ -295,22 +318,51 @@ def test_any_bytes_are_an_answer_or_a_failure(data: bytes) -> None:
             {
                 "prompt_tokens": 100,
                 "completion_tokens": 50,
-                "prompt_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 30, "audio_tokens": 5, "text_tokens": 1},
+                "prompt_tokens_details": {
+                    "cached_tokens": 60,
+                    "cache_write_tokens": 30,
+                    "audio_tokens": 5,
+                    "text_tokens": 1,
+                },
                 "completion_tokens_details": {"reasoning_tokens": 40, "audio_tokens": 2},
             },
             Usage(100, 50, 60, 30, 40, 5, 2),
         ),
-        ({"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": None, "completion_tokens_details": []}, Usage(10, 5)),
-        ({"prompt_tokens": 10, "completion_tokens": 5, "prompt_cache_hit_tokens": 4, "prompt_cache_miss_tokens": 6}, Usage(10, 5, 4)),
+        (
+            {
+                "prompt_tokens": 10,
+                "completion_tokens": 5,
+                "prompt_tokens_details": None,
+                "completion_tokens_details": [],
+            },
+            Usage(10, 5),
+        ),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 5, "prompt_cache_hit_tokens": 4, "prompt_cache_miss_tokens": 6},
+            Usage(10, 5, 4),
+        ),
         ({"prompt_tokens": 10, "completion_tokens": 5, "cached_tokens": 4}, Usage(10, 5, 4)),
-        ({"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 40}}, Usage(10, 5, 10)),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 40}},
+            Usage(10, 5, 10),
+        ),
         # Reasoning outside the completion, told by the total, and inside it.
         (
-            {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 115, "completion_tokens_details": {"reasoning_tokens": 100}},
+            {
+                "prompt_tokens": 10,
+                "completion_tokens": 5,
+                "total_tokens": 115,
+                "completion_tokens_details": {"reasoning_tokens": 100},
+            },
             Usage(10, 105, reasoning_tokens=100),
         ),
         (
-            {"prompt_tokens": 10, "completion_tokens": 105, "total_tokens": 115, "completion_tokens_details": {"reasoning_tokens": 100}},
+            {
+                "prompt_tokens": 10,
+                "completion_tokens": 105,
+                "total_tokens": 115,
+                "completion_tokens_details": {"reasoning_tokens": 100},
+            },
             Usage(10, 105, reasoning_tokens=100),
         ),
     ],
@@ -319,16 +371,37 @@ def test_usage_in_the_normal_form(reported: dict[str, Any], usage: Usage) -> Non
     assert read_usage(json.dumps(reported).encode()) == usage
 
 
-@pytest.mark.parametrize("reported", [b"null", b"{}", b"[]", b"3", b"{", b'{"prompt_tokens":null}', b'{"prompt_tokens":0,"completion_tokens":0}'])
+@pytest.mark.parametrize(
+    "reported",
+    [b"null", b"{}", b"[]", b"3", b"{", b'{"prompt_tokens":null}', b'{"prompt_tokens":0,"completion_tokens":0}'],
+)
 def test_no_usage(reported: bytes) -> None:
     assert read_usage(reported) is None
 
 
-@given(st.fixed_dictionaries({}, optional=dict.fromkeys(["prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details", "cached_tokens"], JSON)))
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional=dict.fromkeys(
+            [
+                "prompt_tokens",
+                "completion_tokens",
+                "total_tokens",
+                "prompt_tokens_details",
+                "completion_tokens_details",
+                "cached_tokens",
+            ],
+            JSON,
+        ),
+    )
+)
 def test_any_usage_is_consistent(reported: dict[str, Any]) -> None:
     usage = read_usage(json.dumps(reported).encode())
     if usage is not None:
-        assert all(0 <= part <= usage.input_tokens for part in (usage.cached_tokens + usage.cache_write_tokens, usage.input_audio_tokens))
+        assert all(
+            0 <= part <= usage.input_tokens
+            for part in (usage.cached_tokens + usage.cache_write_tokens, usage.input_audio_tokens)
+        )
         assert all(0 <= part <= usage.output_tokens for part in (usage.reasoning_tokens, usage.output_audio_tokens))
         assert usage.total_tokens == usage.input_tokens + usage.output_tokens
         assert msgspec.json.decode(msgspec.json.encode(usage), type=Usage) == usage
@@ -346,7 +419,12 @@ def test_model_lists() -> None:
     data = json.loads(chat.models_body(iter(entries)))
     assert data["object"] == "list"
     assert [Model.model_validate(item).id for item in data["data"]] == ["a/b", "é"]
-    assert json.loads(chat.model_body(entries[0])) == {"id": "a/b", "object": "model", "created": 5, "owned_by": "openai"}
+    assert json.loads(chat.model_body(entries[0])) == {
+        "id": "a/b",
+        "object": "model",
+        "created": 5,
+        "owned_by": "openai",
+    }
 
 
 def test_the_module_is_a_dialect() -> None:

@@ -102,7 +102,9 @@ def test_every_two_part_split_is_the_same(stream: Stream, writing: str, strip_us
 
 @pytest.mark.parametrize("writing", WRITINGS)
 def test_every_two_part_split_of_every_writing_is_the_same(writing: str) -> None:
-    assert_two_part_splits_agree(WRITINGS[writing]([HI, {**STOP, "usage": None}, usage_chunk(), DONE]), strip_usage=True)
+    assert_two_part_splits_agree(
+        WRITINGS[writing]([HI, {**STOP, "usage": None}, usage_chunk(), DONE]), strip_usage=True
+    )
 
 
 def assert_two_part_splits_agree(data: bytes, *, strip_usage: bool) -> None:
@@ -269,8 +271,20 @@ def test_an_upstream_of_odd_types_is_still_read() -> None:
         ({"error": {"message": "m", "code": "insufficient_quota"}}, 429, Kind.QUOTA, "m", "insufficient_quota"),
         ({"error": "boom"}, 502, Kind.UPSTREAM, "boom", None),
         ({"error": {"message": "m", "type": "server_error"}}, 500, Kind.UPSTREAM, "m", None),
-        ({"choices": [{"error": {"message": "m", "code": 400}, "finish_reason": "error"}]}, 400, Kind.INVALID_REQUEST, "m", None),
-        ({"error": {"message": "Incorrect API key", "code": "invalid_api_key"}}, 502, Kind.UPSTREAM, "The upstream refused the gateway's credentials.", "upstream_credentials_refused"),
+        (
+            {"choices": [{"error": {"message": "m", "code": 400}, "finish_reason": "error"}]},
+            400,
+            Kind.INVALID_REQUEST,
+            "m",
+            None,
+        ),
+        (
+            {"error": {"message": "Incorrect API key", "code": "invalid_api_key"}},
+            502,
+            Kind.UPSTREAM,
+            "The upstream refused the gateway's credentials.",
+            "upstream_credentials_refused",
+        ),
         ({"error": {"message": "half \ud83d"}}, 502, Kind.UPSTREAM, "half ?", None),
         ({"error": ["a"]}, 502, Kind.UPSTREAM, "The upstream reported an error without saying which.", None),
     ],
@@ -310,7 +324,12 @@ def test_an_error_line_outside_any_field() -> None:
         (b'[{"error": {"code": 429, "message": "many"}}]', 429, None, "many"),
         (b'{"object":"chat.completion","choices":[{"message":{"content":"x"}}]}', 502, "upstream_protocol_error", None),
         (b'{"cut":', 502, "upstream_protocol_error", None),
-        (b"<html><script>x=1</script><body>\n\n<h1>502 Bad\x00 Gateway</h1></body></html>", 502, "upstream_protocol_error", None),
+        (
+            b"<html><script>x=1</script><body>\n\n<h1>502 Bad\x00 Gateway</h1></body></html>",
+            502,
+            "upstream_protocol_error",
+            None,
+        ),
         (b"upstream connect error or disconnect", 502, "upstream_protocol_error", None),
         (b"\x1f\x8b\x08\x00\x00\x00\n\n", 502, "upstream_protocol_error", None),
     ],
@@ -437,7 +456,11 @@ TOKENS = st.sampled_from(
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.lists(TOKENS, max_size=30).map(b"".join) | st.binary(max_size=80), st.lists(st.integers(1, 40), min_size=1), st.booleans())
+@given(
+    st.lists(TOKENS, max_size=30).map(b"".join) | st.binary(max_size=80),
+    st.lists(st.integers(1, 40), min_size=1),
+    st.booleans(),
+)
 def test_any_bytes_at_any_split_give_the_same(data: bytes, sizes: list[int], strip_usage: bool) -> None:
     whole, seen = run([data], strip_usage=strip_usage)
     forward, tap = run(pieces(data, sizes), strip_usage=strip_usage)
@@ -464,7 +487,9 @@ def sdk_stream(body: bytes) -> list[str]:
     def answer(request: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=body)
 
-    client = openai.OpenAI(api_key="k", base_url="http://t/v1", http_client=httpx2.Client(transport=httpx2.MockTransport(answer)))
+    client = openai.OpenAI(
+        api_key="k", base_url="http://t/v1", http_client=httpx2.Client(transport=httpx2.MockTransport(answer))
+    )
     with client:
         stream = client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}], stream=True)
         return [part.choices[0].delta.content or "" for part in stream if part.choices]

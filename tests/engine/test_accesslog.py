@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.usage import Usage
@@ -64,7 +64,7 @@ class Kept:
 
 async def written(log: AccessLog) -> None:
     """Let the log's task and its threads do what they have to do; virtual time, so nothing is waited for."""
-    while log.statistics().waiting:  # noqa: ASYNC110 - virtual time; a thread sets no trio.Event
+    while log.statistics().waiting:
         await trio.sleep(accesslog.WRITE_SECONDS)
 
 
@@ -113,6 +113,7 @@ def test_query_strings_are_never_written() -> None:
     assert b"secret" not in line
 
 
+@settings(deadline=None)
 @given(text=st.text())
 def test_no_text_breaks_a_line(text: str) -> None:
     line = encode(entry(path=text, model=text))
@@ -130,6 +131,7 @@ def test_long_texts_are_cut_so_that_a_pipe_takes_a_line_whole() -> None:
     assert len(line) < 4096
 
 
+@settings(deadline=None)
 @given(lines=st.lists(st.binary(max_size=40).map(lambda b: b.replace(b"\n", b"") + b"\n")), size=st.integers(1, 60))
 def test_pieces_are_whole_lines_and_short_ones_fit(lines: list[bytes], size: int) -> None:
     cut = list(pieces(b"".join(lines), size))

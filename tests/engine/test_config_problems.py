@@ -164,6 +164,10 @@ REFUSED: list[tuple[str, dict[str, str]]] = [
     ),
     # one mistake is one problem: what depends on a refused value is not refused for it
     ('[providers]\nmine = 3\n[models.fast]\nprovider = "mine"', {"providers.mine": "must be a table, not an integer"}),
+    ("[providers.openai]\nbase_url = 5", {"providers.openai.base_url": "must be a string, not an integer"}),
+    ("[providers.mine]\nkind = 5", {"providers.mine.kind": "must be a string, not an integer"}),
+    (SERVER + "restrict = true\nmodels = 5", {"providers.mine.models": "must be an array, not an integer"}),
+    (SERVER + "restrict = true\nmodels = [5]", {"providers.mine.models[0]": "must be a string, not an integer"}),
     ('[providers.mine]\nbase_url = "x"\n[models.fast]\nprovider = "mine"', {"providers.mine.base_url": "must start"}),
 ]
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from quart.typing import TestClientProtocol as Client
@@ -42,6 +42,7 @@ STATUS = Status(
     listen=["127.0.0.1:8080"],
     models=["model-a", Model("provider/model-b", "provider")],
     providers=["provider"],
+    surfaces=["chat", "models"],
 )
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
@@ -253,7 +254,7 @@ async def test_api_status(client: Client, tmp_path: Path) -> None:
             "workers_serving": 2,
             "models": ["model-a", "provider/model-b"],
             "providers": ["provider"],
-            "surfaces": ["chat"],
+            "surfaces": ["chat", "models"],
             "keys_required": True,
         },
     }
@@ -350,6 +351,7 @@ async def test_every_answer_carries_the_security_headers(client: Client, path: s
 # -- values ------------------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(host=st.text(max_size=300), scheme=st.none() | st.text())
 def test_an_origin_holds_nothing_that_could_break_out(host: str, scheme: str | None) -> None:
     assert re.fullmatch(r"https?://[A-Za-z0-9_.:\[\]-]+", origin_of(scheme, host, []))

@@ -143,6 +143,7 @@ async def test_a_hang_up_calls_back_once(
         await wait_all_tasks_blocked()
         await wait_all_tasks_blocked()
         assert calls == ["gone"]
+        assert counters(monitor) == (0, 1, 1)
         monitor.unwatch(server.fileno())
     assert counters(monitor) == (0, 1, 1)
 
@@ -163,16 +164,33 @@ async def test_bytes_are_no_hang_up(monitor: HangupMonitor) -> None:
         assert calls == ["gone"]
 
 
-async def test_an_unwatched_descriptor_calls_nobody(monitor: HangupMonitor) -> None:
+class Wakes(trio.abc.Instrument):
+    """Counts how often the monitor's task ran, and what `value` was after each step of any task."""
+
+    def __init__(self, value: Callable[[], int] = lambda: 0) -> None:
+        self.value = value
+        self.runs = 0
+        self.values = [value()]
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.runs += task.name.endswith("HangupMonitor.run")
+        self.values.append(self.value())
+
+
+async def test_an_unwatched_descriptor_calls_nobody_and_wakes_nobody(monitor: HangupMonitor) -> None:
     client, server = tcp_pair()
     calls: list[str] = []
     with server:
         monitor.watch(server.fileno(), lambda: calls.append("gone"))
         monitor.unwatch(server.fileno())
         monitor.unwatch(server.fileno())
+        await wait_all_tasks_blocked()
+        trio.lowlevel.add_instrument(wakes := Wakes())
         client.close()
         await wait_all_tasks_blocked()
+        trio.lowlevel.remove_instrument(wakes)
     assert not calls
+    assert wakes.runs == 0
     assert monitor.statistics().watched == 0
 
 
@@ -185,6 +203,25 @@ async def test_watching_again_replaces_the_callback(monitor: HangupMonitor) -> N
         client.close()
         await wait_all_tasks_blocked()
     assert calls == ["second"]
+
+
+async def test_watching_again_while_the_hang_up_is_being_reported_is_reported_too(monitor: HangupMonitor) -> None:
+    pairs = [tcp_pair(), tcp_pair()]
+    calls: list[str] = []
+
+    def watch_the_other(other: int) -> None:
+        calls.append("gone")
+        if len(calls) == 1:
+            monitor.watch(pairs[other][1].fileno(), partial(calls.append, "again"))
+
+    for mine, other in ((0, 1), (1, 0)):
+        monitor.watch(pairs[mine][1].fileno(), partial(watch_the_other, other))
+    for client, _ in pairs:
+        client.close()
+    await wait_all_tasks_blocked()
+    assert calls == ["gone", "again"]
+    for _, server in pairs:
+        server.close()
 
 
 async def test_each_request_of_a_connection_watches_anew(monitor: HangupMonitor) -> None:
@@ -284,21 +321,15 @@ async def test_a_stale_event_of_the_same_batch_calls_nobody(monitor: HangupMonit
 async def test_a_mass_disconnect_is_handled_in_batches(monitor: HangupMonitor) -> None:
     pairs = [socket.socketpair() for _ in range(EVENTS_PER_WAKE_MAX * 2 + 5)]
     gone: set[int] = set()
-    after_steps = [0]
-
-    class Steps(trio.abc.Instrument):
-        def after_task_step(self, task: trio.lowlevel.Task) -> None:
-            after_steps.append(len(gone))
-
     for number, (_, server) in enumerate(pairs):
         monitor.watch(server.fileno(), partial(gone.add, number))
     for client, _ in pairs:
         client.close()
-    trio.lowlevel.add_instrument(steps := Steps())
+    trio.lowlevel.add_instrument(wakes := Wakes(lambda: len(gone)))
     await wait_all_tasks_blocked()
-    trio.lowlevel.remove_instrument(steps)
-    assert after_steps[-1] == len(pairs)
-    assert max(after - before for before, after in pairwise(after_steps)) == EVENTS_PER_WAKE_MAX
+    trio.lowlevel.remove_instrument(wakes)
+    assert wakes.values[-1] == len(pairs)
+    assert max(after - before for before, after in pairwise(wakes.values)) == EVENTS_PER_WAKE_MAX
     assert monitor.statistics().hangups_total == len(pairs)
     for _, server in pairs:
         server.close()

@@ -405,6 +405,7 @@ async def test_a_handshake_that_cannot_begin_closes_its_socket(certificates: Cer
     with theirs:
         with pytest.raises(ValueError, match="server_hostname"):
             await connect_tls(ours, certificates.client, "")
+        theirs.settimeout(5)
         assert theirs.recv(100) == b""
 
 
