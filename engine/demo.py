@@ -28,7 +28,7 @@ import trio
 
 from adapters.providers import local, scripted
 from engine.child import Child, ChildError
-from engine.demo_screen import Access, Figures, Screen
+from engine.demo_screen import Access, Figures, OutputClosed, Screen
 from engine.local import LocalModelError, Progress, local_model
 
 HOST = "127.0.0.1"
@@ -102,6 +102,8 @@ async def _run(port: int, once: bool, screen: Screen) -> int:
                         await _first_to_end(gateway.child, upstream.child)
             except (DemoError, ChildError, LocalModelError, OSError, httpx.HTTPError) as exc:
                 screen.say(f"\nhedgerow demo: {exc}")
+                code = 1
+            except OutputClosed:
                 code = 1
             nursery.cancel_scope.cancel()
     return code

@@ -8,6 +8,8 @@ What happens, and when, is `engine.demo`'s.
 """
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +22,21 @@ MODELS_SHOWN_MAX = 8
 
 CONTROL = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 """C0 and C1 control characters: in an answer they would move the reader's cursor or recolour the terminal."""
+
+
+class OutputClosed(Exception):  # noqa: N818 - the reader has gone, which is no error of anybody's
+    """Nobody reads the output any more."""
+
+
+class PipedConsole(Console):
+    """A console whose closed pipe is an exception to clean up after, not the end of the process."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise OutputClosed, and let what is still buffered go nowhere."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        raise OutputClosed
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +68,12 @@ class Access:
 
 
 class Screen:
-    """The demo's standard output."""
+    """The demo's standard output. Every method raises OutputClosed when nobody reads it any more."""
 
-    __slots__ = ("_console", "_waiting")
+    __slots__ = ("_console",)
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False, soft_wrap=True)
-        self._waiting = ""
+        self._console = console or PipedConsole(highlight=False, soft_wrap=True)
 
     def say(self, line: str) -> None:
         """Print one line as it is."""
@@ -80,8 +96,12 @@ class Screen:
         self._console.print(Text(f"{model} > ", style="dim"), end="")
 
     def token(self, text: str) -> None:
-        """Print the next piece of the answer at once."""
-        self._console.print(Text(text.translate(CONTROL)), end="")
+        """Print the next piece of the answer at once, as it is but for control characters."""
+        try:
+            self._console.file.write(text.translate(CONTROL))
+            self._console.file.flush()
+        except BrokenPipeError:
+            self._console.on_broken_pipe()
 
     def figures(self, figures: Figures) -> None:
         """End the answer and say how fast it came."""

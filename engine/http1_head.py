@@ -43,7 +43,7 @@ _REQUEST_LINE: Final = re.compile(rb"(" + TOKEN + rb") ([\x21\x22\x24-\x7e]++) H
 _OTHER_VERSION: Final = re.compile(TOKEN + rb" [\x21-\x7e]++ HTTP/[0-9]+(?:\.[0-9]+)?")
 _HOST: Final = rb"(?:[0-9A-Za-z\-._~!$&'()*+,;=%]*+|\[[0-9A-Za-z:.%_~-]++\])"
 _AUTHORITY: Final = re.compile(_HOST + rb"(?::[0-9]{0,5})?")
-_CONNECT_TARGET: Final = re.compile(_HOST + rb":[0-9]{1,5}")
+_CONNECT_TARGET: Final = re.compile(rb"(?!:)" + _HOST + rb":[0-9]{1,5}")
 _ABSOLUTE_TARGET: Final = re.compile(rb"(?i:https?)://([^/?]+)([^?]*+)(?:\?(.*+))?")
 _CODING: Final = re.compile(TOKEN + rb"(?:[ \t]*;.*)?")
 

@@ -140,16 +140,17 @@ async def _answer_status(stream: Stream, proxy: Proxy) -> int:
     refused: whoever they are from, they must not become the first bytes of an answer. Content-Length and
     Transfer-Encoding of a 2xx mean nothing (RFC 9110, 9.3.6).
     """
-    received = b""
+    received, bytes_left = b"", HEAD_BYTES_MAX
     while True:
         end = received.find(b"\r\n\r\n") + 4
         if end < 4:
-            if len(received) >= HEAD_BYTES_MAX:
+            if not bytes_left:
                 raise ConnectError("proxy", f"the answer of proxy {proxy} is longer than {HEAD_BYTES_MAX} bytes")
-            more = await stream.receive(HEAD_BYTES_MAX - len(received))
+            more = await stream.receive(bytes_left)
             if not more:
                 raise ConnectError("proxy", f"proxy {proxy} closed without an answer")
             received += more
+            bytes_left -= len(more)
             continue
         status = _parse_status(received[:end], proxy)
         received = received[end:]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.local import command, why_unavailable
+from engine.local import Exit, command, why_unavailable
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +23,8 @@ def local_model_url() -> Iterator[str]:
             line = process.stdout.readline()
             assert line, f"the local model ended with code {process.wait()} before it was ready"
             event = json.loads(line)
+            if "error" in event and process.wait() == Exit.WRONG_PLATFORM:
+                pytest.skip(event["error"])
             assert "error" not in event, event
         yield event["base_url"]
     finally:

@@ -31,28 +31,18 @@ class Answer(msgspec.Struct, frozen=True):
     failure: Failure | None = None
 
 
-class Request(Protocol):
-    """What routing needs of a request; the rest stays with the dialect."""
+class Request(msgspec.Struct, frozen=True):
+    """One decoded request: what routing and metering need, and all members of the body as the bytes they came in."""
 
-    @property
-    def model(self) -> str:
-        """The model's name as the client wrote it."""
-        ...
-
-    @property
-    def stream(self) -> bool:
-        """Whether the answer is to be streamed."""
-        ...
-
-    @property
-    def usage_wanted(self) -> bool:
-        """Whether the client asked for usage in the stream."""
-        ...
-
-    @property
-    def choices(self) -> int:
-        """How many alternative answers were asked for."""
-        ...
+    model: str
+    """As the client wrote it."""
+    stream: bool
+    usage_wanted: bool
+    """Whether the client asked for usage in the stream."""
+    choices: int
+    """How many alternative answers were asked for."""
+    fields: dict[str, msgspec.Raw]
+    body: bytes
 
 
 class StreamTap(Protocol):

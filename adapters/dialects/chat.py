@@ -9,10 +9,11 @@ from collections.abc import Iterable
 
 import msgspec
 
-from adapters.dialects import ModelEntry
+from adapters import lenient
+from adapters.dialects import ModelEntry, Request
 from adapters.dialects.chat_document import read_answer
 from adapters.dialects.chat_errors import error_body, error_event, error_status
-from adapters.dialects.chat_request import Request, parse_request, render_request
+from adapters.dialects.chat_request import parse_request, render_request
 from adapters.dialects.chat_tap import DONE, Tap
 
 __all__ = [
@@ -53,21 +54,17 @@ def model_body(entry: ModelEntry) -> bytes:
     return msgspec.json.encode(_model(entry))
 
 
-class _Listed(msgspec.Struct):
-    id: str
-
-
-class _List(msgspec.Struct):
-    data: list[_Listed]
-
-
 def read_models(body: bytes) -> tuple[str, ...]:
-    """Return the names in an upstream's answer to GET /models, in its order. Raises `ValueError` when it is none."""
-    try:
-        listed = msgspec.json.decode(body, type=_List)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise ValueError(f"not a model list: {exc}") from exc
-    return tuple(dict.fromkeys(entry.id for entry in listed.data if entry.id))
+    """Return the model names of an upstream's list, each once, in its order. Raises `ValueError` when it is none.
+
+    Most send `{"data": [{"id"}]}`, one vendor sends the bare array.
+    """
+    document = lenient.decode(body)
+    items = document.get("data") if isinstance(document, dict) else document
+    if not isinstance(items, list):
+        raise ValueError("not a model list")  # noqa: TRY004 - the bytes are at fault, not a caller's argument
+    names = [item["id"] for item in items if isinstance(item, dict) and isinstance(item.get("id"), str)]
+    return tuple(dict.fromkeys(lenient.text(name) for name in names if name))
 
 
 def _model(entry: ModelEntry) -> dict[str, object]:

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from adapters import lenient
+from adapters.dialects import Request
 from adapters.errors import ClientError, Failure, Kind
 
 _DECODER = msgspec.json.Decoder(dict[str, Raw])
@@ -26,17 +27,6 @@ _JSON_TYPES = {
     int: "an integer",
     float: "a number",
 }
-
-
-class Request(msgspec.Struct, frozen=True):
-    """One decoded request. `fields` are all members of the body, in order; `choices` is `n`."""
-
-    model: str
-    stream: bool
-    usage_wanted: bool
-    choices: int
-    fields: dict[str, Raw]
-    body: bytes
 
 
 def parse_request(body: bytes) -> Request:

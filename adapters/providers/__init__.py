@@ -65,16 +65,20 @@ def bearer(key: str | None) -> Headers:
 
 
 def plain_base_url(value: str) -> str:
-    """Return a base URL as configured, without a trailing slash. Raises `ValueError` when it is none."""
-    url = urlsplit(value)
+    """Return a base URL as configured, without a trailing slash.
+
+    Raises `ValueError` when it is none; the sentence never quotes the value.
+    """
+    try:
+        url = urlsplit(value)
+        _ = url.port
+    except ValueError:
+        # urllib's sentence may quote the value, which may hold a password.
+        raise ValueError("must be a URL with a host and, if any, a port below 65536") from None
     if url.scheme not in {"http", "https"} or not url.hostname:
         raise ValueError("must be a URL that begins with http:// or https://")
     if url.query or url.fragment or "@" in url.netloc:
         raise ValueError("must be a URL without user, query and fragment")
-    try:
-        _ = url.port
-    except ValueError as exc:
-        raise ValueError("has a port that is not a number below 65536") from exc
     return value.rstrip("/")
 
 

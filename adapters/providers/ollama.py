@@ -25,8 +25,8 @@ def read_host(value: str) -> str:
     try:
         url = urlsplit(f"{scheme}://{rest}")
         host, port = url.hostname or "", url.port
-    except ValueError as exc:
-        raise ValueError("must be host:port with a port below 65536, or a URL") from exc
+    except ValueError:
+        raise ValueError("must be host:port with a port below 65536, or a URL") from None
     if url.query or url.fragment or "@" in url.netloc or any(character.isspace() for character in rest):
         raise ValueError("must be host:port, or a URL without user, query and fragment")
     host = _LOOPBACK_BY_WILDCARD.get(host, host)

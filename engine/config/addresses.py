@@ -8,6 +8,7 @@ it, because a key pasted into the wrong line looks like a malformed address. Not
 import ipaddress
 import os
 import re
+from typing import Literal
 
 import msgspec
 
@@ -83,7 +84,7 @@ class BaseUrl(msgspec.Struct, frozen=True):
     `path` is what stands before every dialect's path: empty, or with a leading and without a trailing slash.
     """
 
-    scheme: str
+    scheme: Literal["http", "https", "unix"]
     host: str
     port: int
     path: str
@@ -132,7 +133,7 @@ def parse_base_url(text: str) -> BaseUrl:
         raise MalformedError("must have no query and no fragment")
     if "@" in parts["authority"]:
         raise MalformedError("must not hold a user name or password; use key or headers")
-    scheme = parts["scheme"].lower()
+    scheme: Literal["http", "https"] = "https" if parts["scheme"].lower() == "https" else "http"
     host, port = _connectable(parts["authority"], DEFAULT_PORTS[scheme])
     if not _PATH.match(parts["path"]):
         raise MalformedError("has a character in its path that must be percent-encoded")

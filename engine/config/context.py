@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from engine import secrets
+from engine.config.addresses import BaseUrl
 from engine.config.findings import Findings, MalformedError
-from engine.config.model import Tls
+from engine.config.model import ProxyMode, Tls
 from engine.secrets import Secret, SecretError, quoted
 
 T = TypeVar("T")
@@ -83,6 +84,23 @@ class Context:
         except OSError as exc:
             self.findings.problem(path, f"cannot be read: {exc.strerror or type(exc).__name__}")
             return None
+
+    def check_proxy(self, proxy: ProxyMode | Secret, base_url: BaseUrl, path: str) -> None:
+        """Note a proxy, or one that the environment names for this address, that connecting would refuse."""
+        if proxy is ProxyMode.NONE or not (
+            isinstance(proxy, Secret) or any("_proxy" in n.lower() for n in self.environ)
+        ):
+            return
+        from engine.net import ConnectError, Origin  # noqa: PLC0415 - brings trio, which `--help` need not load
+        from engine.proxy import proxy_for, proxy_from_url  # noqa: PLC0415
+
+        try:
+            if isinstance(proxy, Secret):
+                proxy_from_url(proxy.reveal())
+            else:
+                proxy_for(Origin(base_url.scheme, base_url.host, base_url.port), self.environ)
+        except ConnectError as exc:
+            self.findings.problem(path, f"cannot be used: {exc}")
 
     def authorities(self, name: str, path: str) -> tuple[Path | None, bytes]:
         """Return the place of a file of CA certificates that loads and its digest, or note why it does not."""

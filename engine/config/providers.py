@@ -75,6 +75,8 @@ class _Section:
         proxy = self._proxy()
         headers = tuple(self._headers())
         self._check_models()
+        if base_url is not None:
+            context.check_proxy(proxy, base_url, f"{self.path}.proxy")
         if provider is None or base_url is None or context.findings.within(self.path):
             return None
         if key is not None and base_url.scheme == "http" and not base_url.private:
@@ -241,6 +243,7 @@ def _from_environment(document: Document, context: Context) -> Iterator[tuple[st
         if registration.key is not None:
             key = context.secret(f"env:{provider.key_env}", f"environment.{provider.key_env}")
         if base_url is not None and (key is not None or registration.key is None):
+            context.check_proxy(ProxyMode.ENVIRONMENT, base_url, "environment")
             yield (
                 name,
                 ProviderConfig(

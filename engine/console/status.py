@@ -44,8 +44,10 @@ class Model(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """The gateway at one moment. `start_time` is in seconds since 1970; `surfaces` are the dialects that are served, empty
-    where the writer does not say."""
+    """The gateway at one moment.
+
+    `start_time` is in seconds since 1970. `surfaces` are the dialects that are served, empty when it is not said.
+    """
 
     version: str
     start_time: float

@@ -1,9 +1,13 @@
-"""Streams to test with: a corpus of what upstreams really send, the ways it can be written, and the ways it can be cut."""
+"""Streams to test with: a corpus of what upstreams really send, the ways to write it, and the ways to cut it."""
 
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+import pytest
+
+from adapters import sse
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
 HEAD = {"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
@@ -205,3 +209,16 @@ def pieces(data: bytes, sizes: list[int]) -> list[bytes]:
         cut.append(data[position : position + size])
         position, turn = position + size, turn + 1
     return cut
+
+
+def count_searched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that will hold the length of every window searched for the end of an event."""
+    searched: list[int] = []
+    search = sse.last_block_end
+
+    def counted(window: bytes) -> int:
+        searched.append(len(window))
+        return search(window)
+
+    monkeypatch.setattr(sse, "last_block_end", counted)
+    return searched

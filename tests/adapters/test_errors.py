@@ -1,4 +1,4 @@
-"""Errors toward Chat Completions clients: every kind has words, and the official SDK raises what it would against OpenAI."""
+"""Errors toward Chat Completions clients: every kind has words, and the official SDK raises its own classes."""
 
 import json
 

@@ -2,6 +2,7 @@
 
 import json
 import pkgutil
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -143,6 +144,9 @@ def test_ollama_host(value: str, base_url: str) -> None:
         {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": "https://x/v1?key=secret-0123456789"},
         {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": "https://x:0x50/v1"},
         {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": "https://[x/v1"},
+        {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": "https://x:secret-0123456789/v1"},
+        {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": "https://secret-0123456789\u2100/v1"},
+        {"OLLAMA_HOST": "box:secret-0123456789"},
         {"OPENAI_API_KEY": "sk-secret-0123456789\r\nx-evil: 1"},
         {"OPENAI_API_KEY": "sk-secret-0123456789é"},
     ],
@@ -157,10 +161,8 @@ def test_settings_that_cannot_be_used(environ: dict[str, str]) -> None:
 @settings(deadline=None)
 @given(st.text(max_size=15))
 def test_any_host_is_a_url_or_an_error(value: str) -> None:
-    try:
+    with suppress(ValueError):
         assert read_host(value).startswith("http")
-    except ValueError:
-        pass
 
 
 def test_signing() -> None:
@@ -348,7 +350,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(100, 999), st.binary(max_size=40) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_error_answer_is_a_failure_that_can_be_told(status: int, body: bytes) -> None:
     for provider in registry.providers().values():

@@ -192,6 +192,17 @@ def test_a_malformed_variable_is_named(environ: dict[str, str], path: str) -> No
     assert list(problems("", environ)) == [path]
 
 
+@pytest.mark.parametrize("proxy", ["socks5://p:1", "http://", f"http://{HIDDEN}:p@:1"])
+def test_a_proxy_of_the_environment_that_cannot_be_used(proxy: str) -> None:
+    environ = {"https_proxy": proxy, "GROQ_API_KEY": "k", "OPENAI_API_KEY": "k"}
+    found = problems('[providers.mine]\nbase_url = "https://x.example"', environ)
+    assert list(found) == ["providers.mine.proxy", "environment"]
+    assert all("https_proxy" in message and HIDDEN not in message for message in found.values())
+    text = "[server]\nenvironment_providers = false\n[providers.mine]\nbase_url = "
+    for rest in ('"https://x.example"\nproxy = "none"', '"http://x.example"', '"unix:/run/x.sock"'):
+        assert list(read(text + rest, environ).providers) == ["mine"]
+
+
 def test_what_depends_on_a_malformed_variable_is_not_refused_for_it() -> None:
     text = '[server]\ndefault_provider = "openai"\n[models.fast]\nprovider = "openai"'
     assert list(problems(text, {"OPENAI_API_KEY": "sk one"})) == ["environment.OPENAI_API_KEY"]

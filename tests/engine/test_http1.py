@@ -171,6 +171,7 @@ REFUSED: dict[str, tuple[int, bytes]] = {
     "absolute target with a password": (400, get(line=b"GET http://u:p@a/ HTTP/1.1")),
     "asterisk for GET": (400, get(line=b"GET * HTTP/1.1")),
     "CONNECT to a path": (400, get(line=b"CONNECT / HTTP/1.1")),
+    "CONNECT without a host": (400, get(line=b"CONNECT :443 HTTP/1.1")),
     "CONNECT without a port": (400, get(line=b"CONNECT h HTTP/1.1")),
     "version in small letters": (400, get(line=b"GET / http/1.1")),
     "HTTP/1.2": (505, get(line=b"GET / HTTP/1.2")),

@@ -153,12 +153,16 @@ PLAIN = (head(), head(b"Content-Length: 3") + b"abc", CHUNKED + b"3;a\r\nabc\r\n
 
 METHODS = {b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"}
 SIZE_LINE = re.compile(
-    rb'[0-9A-Fa-f]{1,16}(;[\w!#$%&\'*+.^`|~-]+(=([\w!#$%&\'*+.^`|~-]+|"([^"\\]|\\.)*"))?)*', re.ASCII
+    rb'[0-9A-Fa-f]{1,16}(;[\w!#$%&\'*+.^`|~-]+(=([\w!#$%&\'*+.^`|~-]+|"([^"\\\0-\x08\n-\x1f\x7f]|\\[^\0-\x08\n-\x1f\x7f])*"))?)*',
+    re.ASCII,
 )
+HOST_FORM = rb"([\w.~%!$&'()*+,;=-]*|\[[\w:.%~-]+\])"
+HOST = re.compile(HOST_FORM + rb"(:\d{0,5})?", re.ASCII)
 TARGET_FORMS = re.compile(
-    rb"(CONNECT [^/?#@]*:\d+|OPTIONS \*|(?!CONNECT)\S+ /[^#]*|(?!CONNECT)\S+ (?i:https?)://[^/?#@:][^/?#@]*([/?][^#]*)?)"
+    rb"(CONNECT (?!:)%b:\d{1,5}|OPTIONS \*|(?!CONNECT)\S+ (/[^#]*|(?i:https?)://(?!:)%b(:\d{0,5})?([/?][^#]*)?))"
+    % (HOST_FORM, HOST_FORM.replace(b"]*|", b"]+|")),
+    re.ASCII,
 )
-HOST = re.compile(rb"([\w.~%!$&'()*+,;=-]*|\[[\w:.%~-]+\])(:\d{0,5})?", re.ASCII)
 
 RULES: dict[str, Rule] = {
     "a bare LF ends no line": Rule(
@@ -175,7 +179,8 @@ RULES: dict[str, Rule] = {
         lambda raw: not TARGET_FORMS.fullmatch(b" ".join(raw.line.split(b" ")[:2])), head(line=b"GET a#b HTTP/1.1")
     ),
     "a malformed request line at its end": Rule(
-        lambda raw: b"\n" in raw.head and not re.fullmatch(rb"\S+ \S+ HTTP/1\.[01]", raw.line), b"GET  / HTTP/1.1\r\n"
+        lambda raw: b"\n" in raw.head and not re.fullmatch(rb"\S+ [!-~]+ HTTP/1\.[01]", raw.line),
+        b"GET  / HTTP/1.1\r\n",
     ),
     "a valid Host": Rule(lambda raw: not all(map(HOST.fullmatch, raw.values(b"host"))), head(host=b"Host: a/b")),
     "one length": Rule(
@@ -502,6 +507,10 @@ def response_rules_apply(data: bytes) -> bool:
         or raw.line[9:12] == b"101"
         or (codings and codings != [b"chunked"])
         or any(len(value) > 18 for value in raw.values(b"content-length"))
+        # llhttp refuses the name of a trailer at its first bad character
+        or re.search(
+            rb"^[\w!#$%&'*+.^`|~-]*([^\w!#$%&'*+.^`|~:\r\n-]|(?<![^\n]):)", raw.trailers, re.ASCII | re.MULTILINE
+        )
     )
 
 

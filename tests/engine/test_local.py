@@ -18,8 +18,6 @@ from adapters.providers import local as names
 from engine import local
 from engine.local import Exit, LocalModelError, Phase, Progress, local_model, why_unavailable
 
-needs_model = pytest.mark.skipif(why_unavailable() is not None, reason=why_unavailable() or "")
-
 Install = Callable[[str], Path]
 
 STANDS_IN = """
@@ -185,7 +183,6 @@ def test_it_ends_when_told(install: Install, how: str) -> None:
 # -- the real one ------------------------------------------------------------------------------------------------------
 
 
-@needs_model
 def test_the_real_model_streams(local_model_url: str) -> None:
     body = {
         "model": names.MODEL,
@@ -206,20 +203,18 @@ def test_the_real_model_streams(local_model_url: str) -> None:
     assert (last["choices"], last["usage"]["completion_tokens"]) == ([], 12)
 
 
-@needs_model
 def test_the_real_model_is_listed_under_its_name(local_model_url: str) -> None:
     listed = httpx.get(f"{local_model_url}/models", trust_env=False).json()
     assert [entry["id"] for entry in listed["data"]] == [names.MODEL]
 
 
-@needs_model
 def test_the_real_model_refuses_with_an_error_object(local_model_url: str) -> None:
     answer = httpx.post(f"{local_model_url}/chat/completions", json={"model": names.MODEL}, trust_env=False)
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
-@needs_model
+@pytest.mark.usefixtures("local_model_url")
 async def test_the_real_model_says_what_is_wrong_with_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / names.MODEL_PACKAGE
     package.mkdir()

@@ -170,6 +170,16 @@ def test_a_worker_tells_its_own_memory_and_cpu_time() -> None:
     assert values["hedgerow_worker_cpu_seconds_total"]["3",] > 0
 
 
+def test_adding_up_leaves_the_snapshots_alone() -> None:
+    metrics = worker()
+    one_request(metrics)
+    snapshot, totals = metrics.snapshot(), Totals()
+    for _ in range(3):
+        totals.add(snapshot, live=True)
+    ttft = totals.histograms["hedgerow_ttft_seconds"]["model-a", "provider-a"]
+    assert (sum(ttft.counts), ttft.sum) == (3, 0.375)
+
+
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
