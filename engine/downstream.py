@@ -7,6 +7,7 @@ every error path asks for: has the head gone out? Sends are one `send` per call.
 
 from collections.abc import Iterable
 from enum import IntEnum
+from math import inf
 
 import trio
 
@@ -41,7 +42,17 @@ class Downstream:
     since part of an answer may be on the wire; `reply` then never reached ENDED.
     """
 
-    __slots__ = ("bytes_out", "chunked", "head_only", "keep_alive", "reply", "send_seconds_max", "stream")
+    __slots__ = (
+        "bytes_out",
+        "chunked",
+        "deadline",
+        "head_only",
+        "keep_alive",
+        "overdue",
+        "reply",
+        "send_seconds_max",
+        "stream",
+    )
 
     def __init__(self, stream: Stream, *, send_seconds_max: float) -> None:
         self.stream = stream
@@ -51,6 +62,10 @@ class Downstream:
         self.chunked = True
         self.head_only = False
         self.bytes_out = 0
+        self.deadline = inf
+        """When the connection's owner cancels what it is doing; see `engine.serve`."""
+        self.overdue = False
+        """Whether the deadline is the reason of a cancellation."""
 
     def begin(self, request: http1.Request) -> None:
         """Take the next request: its version and method decide the framing of its answer."""

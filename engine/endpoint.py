@@ -25,7 +25,7 @@ class Endpoint:
 
     __slots__ = ("_heads", "catalogue", "config", "limits", "name", "origin", "pool")
 
-    def __init__(self, config: ProviderConfig, limits: Limits) -> None:
+    def __init__(self, config: ProviderConfig, limits: Limits, now: Callable[[], float]) -> None:
         url = config.base_url
         self.config = config
         self.limits = limits
@@ -39,6 +39,7 @@ class Endpoint:
             idle_per_origin_max=limits.upstream_idle_per_origin_max,
             idle_seconds_max=limits.upstream_idle_seconds_max,
             lifetime_seconds_max=limits.upstream_lifetime_seconds_max,
+            clock=now,
         )
 
     def __repr__(self) -> str:

@@ -4,6 +4,10 @@ Exchanges read `config`, `keys` and `router` once, at their start or when they n
 three in one synchronous step, so that a reload never cuts an exchange: those under way keep what they began with.
 """
 
+from collections.abc import Callable
+
+import trio
+
 from engine.accesslog import AccessLog
 from engine.config import Config
 from engine.hangup import HangupMonitor
@@ -14,7 +18,7 @@ from engine.router import Router
 
 
 class Gateway:
-    """One worker's long-lived state. Owned by the worker's main task; everything in it is touched from one loop."""
+    """One worker's long-lived state, made inside its trio run and touched from its loop only."""
 
     __slots__ = (
         "access_log",
@@ -25,6 +29,7 @@ class Gateway:
         "hangups",
         "keys",
         "metrics",
+        "now",
         "router",
     )
 
@@ -38,12 +43,14 @@ class Gateway:
         console_path: str | None,
     ) -> None:
         self.metrics = metrics
+        self.now: Callable[[], float] = trio.lowlevel.current_clock().current_time
+        """trio's clock without its three layers of look-up: ten readings a request at 1 us saved each."""
         self.access_log = access_log
         self.hangups = hangups
         self.console_path = console_path
         self.draining = False
         self.admission = Admission(config.limits.requests_in_flight_max)
-        self.router = Router(config)
+        self.router = Router(config, now=self.now)
         self.config = config
         self.keys = Keys(config.keys)
 

@@ -53,6 +53,7 @@ async def generate(gateway: Gateway, exchange: Exchange, downstream: Downstream)
         candidate.endpoint.message("POST", path, body, stream=asked.stream, headers=forwarded),
         head_bytes_max=limits.upstream_head_bytes_max,
         tap=tap,
+        now=gateway.now,
     )
     exchange.attempts.append(attempt.record)
     try:
@@ -86,15 +87,18 @@ async def _answer_whole(gateway: Gateway, exchange: Exchange, downstream: Downst
     dialect = registry.dialect(exchange.surface.dialect)
     candidate = attempt.candidate
     seconds = candidate.timeouts.unary_seconds
-    body = None
-    with trio.move_on_after(seconds):
+    downstream.deadline = exchange.started + seconds
+    try:
         await attempt.wait_head()
         body = await attempt.read_whole(gateway.config.limits.answer_bytes_max)
-    if body is None:
-        failure = Failure(
-            504, Kind.TIMEOUT, f"no answer from {candidate.provider} for {seconds:g} s", code="upstream_timeout"
-        )
-        raise attempt.failed(failure, cause="timeout")
+    except trio.Cancelled as exc:
+        if not downstream.overdue:
+            raise
+        # The connection stays cancelled; what the client is told goes out without waiting, or not at all.
+        message = f"no answer from {candidate.provider} for {seconds:g} s"
+        failure = Failure(504, Kind.TIMEOUT, message, code="upstream_timeout")
+        raise attempt.failed(failure, cause="timeout") from exc
+    downstream.deadline = inf
     answer = dialect.read_answer(body)
     exchange.usage = answer.usage
     if answer.failure is not None:
@@ -104,7 +108,7 @@ async def _answer_whole(gateway: Gateway, exchange: Exchange, downstream: Downst
         *answer_headers(exchange, gateway.config.server.cors_origins),
         *pick(attempt.answer_headers, dialect.FORWARDED_ANSWER_HEADERS),
     ]
-    exchange.ttft_seconds = trio.current_time() - exchange.started
+    exchange.ttft_seconds = gateway.now() - exchange.started
     exchange.status = 200
     exchange.outcome = Outcome.OK
     await downstream.answer(200, headers, body)

@@ -6,7 +6,7 @@ it, unless the operator restricted it; and last the default provider: the config
 router does not connect, retry or measure; what it hands out is a `Candidate`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from adapters.dialects import ModelEntry
@@ -46,15 +46,21 @@ class PoolTotals(NamedTuple):
 class Router:
     """The providers and names of one configuration. Replaced as a whole on reload; only catalogues change in place."""
 
-    __slots__ = ("_aliases", "_before", "_by_model", "_default", "endpoints")
+    __slots__ = ("_aliases", "_before", "_by_model", "_default", "_now", "endpoints")
 
     def __init__(
-        self, config: Config, kept: dict[str, Endpoint] | None = None, before: PoolTotals | None = None
+        self,
+        config: Config,
+        *,
+        now: Callable[[], float],
+        kept: dict[str, Endpoint] | None = None,
+        before: PoolTotals | None = None,
     ) -> None:
         kept = kept or {}
+        self._now = now
         self._before = before or PoolTotals()
         self.endpoints = {
-            name: kept[name] if name in kept else Endpoint(provider, config.limits)
+            name: kept[name] if name in kept else Endpoint(provider, config.limits, now)
             for name, provider in config.providers.items()
         }
         default = config.server.default_provider
@@ -120,7 +126,7 @@ class Router:
                 opened, reused = before.opened + statistics.opened_total, before.reused + statistics.reused_total
                 before = before._replace(opened=opened, reused=reused)
                 endpoint.pool.close()
-        return Router(config, kept, before)
+        return Router(config, now=self._now, kept=kept, before=before)
 
     def pool_totals(self) -> PoolTotals:
         """Return the connections of all providers together, those of replaced configurations included in the totals."""

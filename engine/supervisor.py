@@ -136,7 +136,7 @@ class Supervisor:
         while not self.is_draining():
             born = trio.current_time()
             code = await self._run_worker(slot)
-            snapshots.retire(self.runtime, slot.incarnation)
+            self._retire(slot)
             if self.is_draining():
                 return
             if not self._announced:
@@ -184,6 +184,13 @@ class Supervisor:
             code = await process.wait()
         self._set_state(slot, State.DOWN)
         return code
+
+    def _retire(self, slot: Slot) -> None:
+        """Keep what a dead worker counted. A full disk costs those counts, and nothing else."""
+        try:
+            snapshots.retire(self.runtime, slot.incarnation)
+        except OSError:
+            logger.exception("the counts of worker %d are lost", slot.number)
 
     async def _keep_console(self) -> None:
         """Run the console, again and again, until cancelled. It learns of our end by the end of its control channel."""

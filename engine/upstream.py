@@ -10,6 +10,7 @@ keep-alive comment is sent while an upstream thinks. Whoever opens an attempt ca
 """
 
 import zlib
+from collections.abc import Callable
 from enum import IntEnum
 
 import trio
@@ -69,6 +70,7 @@ class Attempt:
         "_unsent",
         "candidate",
         "head_bytes_max",
+        "now",
         "ready",
         "record",
         "stage",
@@ -76,14 +78,23 @@ class Attempt:
         "tap",
     )
 
-    def __init__(self, candidate: Candidate, message: bytes, *, head_bytes_max: int, tap: StreamTap | None) -> None:
+    def __init__(
+        self,
+        candidate: Candidate,
+        message: bytes,
+        *,
+        head_bytes_max: int,
+        tap: StreamTap | None,
+        now: Callable[[], float] = trio.current_time,
+    ) -> None:
         self.candidate = candidate
         self.head_bytes_max = head_bytes_max
         self.tap = tap
         self.ready: list[bytes] = []
         self.record = AttemptRecord(candidate.provider, candidate.model)
         self.stage = Stage.CONNECT
-        self.started = trio.current_time()
+        self.now = now
+        self.started = now()
         self._message = message
         self._unsent: bytes | memoryview = message
         self._lease: Lease | None = None
@@ -188,7 +199,7 @@ class Attempt:
         if self.stage is Stage.CLOSED:
             return
         self._become(Stage.CLOSED)
-        self.record.seconds = trio.current_time() - self.started
+        self.record.seconds = self.now() - self.started
         if self._lease is not None:
             self._lease.release(reusable=self._parser.reusable)
 

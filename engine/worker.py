@@ -37,7 +37,7 @@ request.
 
 
 class Worker:
-    """A worker's parts and their one order of starting and ending."""
+    """A worker's parts, made inside its trio run, and their one order of starting and ending."""
 
     def __init__(self, config: Config, options: argparse.Namespace) -> None:
         self.config_path: Path | None = options.config
@@ -131,12 +131,16 @@ def main() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     config = load(options.config, os.environ)
     logs.configure(config.server.log_level)
+    trio.run(_run, config, options)
+    return 0
+
+
+async def _run(config: Config, options: argparse.Namespace) -> None:
     worker = Worker(config, options)
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    trio.run(worker.run)
-    return 0
+    await worker.run()
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ task.
 
 import time
 
-import trio
-
 from engine.accesslog import AttemptEntry, Entry
 from engine.downstream import Downstream
 from engine.exchange import Exchange, Outcome
@@ -22,7 +20,7 @@ CLIENT_CLOSED_REQUEST = 499
 
 def record(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None:
     """Count the exchange and queue its log entry; once per exchange, whatever happened to it."""
-    duration_seconds = trio.current_time() - exchange.started
+    duration_seconds = gateway.now() - exchange.started
     outcome = exchange.outcome or Outcome.INTERNAL_ERROR
     status = exchange.status or CLIENT_CLOSED_REQUEST
     metrics = gateway.metrics

@@ -190,6 +190,13 @@ def test_members_next_to_a_usage_keep_their_bytes() -> None:
     assert forward == b'event: x\ndata: {"choices":%b,"b":[ 1 ]}\n\n' % choices
 
 
+@pytest.mark.parametrize("writing", ["spaced json", "padded json", "many data lines, crlf"])
+def test_a_looked_at_event_without_usage_keeps_its_bytes(writing: str) -> None:
+    data = WRITINGS[writing]([ROLE, HI, STOP])
+    forward, _ = run([data], strip_usage=True)
+    assert forward == data + chat.DONE
+
+
 def test_the_usage_of_other_objects_stays() -> None:
     extra = chunk({"content": "a"}, x_vendor={"usage": {"queue_time": 1}})
     forward, tap = run([write([HI, extra, STOP, DONE])], strip_usage=True)
@@ -250,6 +257,14 @@ def test_every_choice_must_finish() -> None:
     assert tap.failure is not None
     _, tap = run([write([*cut, of(1, "length")])], choices=2)
     assert facts(tap) == OK
+
+
+@pytest.mark.parametrize("writing", ["lf", "spaced json", "padded json"])
+@both_clients
+def test_usage_of_a_stream_that_is_cut_is_the_last_one_seen(writing: str, strip_usage: bool) -> None:
+    counted = [{**HI, "usage": {"prompt_tokens": 9, "completion_tokens": tokens}} for tokens in (1, 2, 3)]
+    _, tap = run([WRITINGS[writing]([HI, *counted])], strip_usage=strip_usage)
+    assert facts(tap) == {**OK, "finished": False, "done": False, "tokens": (9, 3), "code": "stream_incomplete"}
 
 
 def test_usage_chunk_without_choices_member_is_dropped() -> None:
@@ -352,6 +367,14 @@ def test_something_else_than_an_event_stream(body: bytes, status: int, code: str
         assert "<" not in tap.failure.message
 
 
+def test_garbage_after_the_first_content_is_the_clients_to_judge() -> None:
+    garbage = b'data: half an "error": {\n\ndata: [1]\n\n'
+    data = write([HI]) + garbage + write([STOP]) + garbage + write([DONE])
+    forward, tap = run([data])
+    assert forward == data
+    assert facts(tap) == OK
+
+
 def test_nothing_at_all_is_incomplete() -> None:
     for body in (b"", b"\n\n", b"\xef\xbb\xbf\r\n", b": only a comment\n\n"):
         _, tap = run([body])
@@ -376,8 +399,10 @@ def test_a_finished_stream_survives_a_cut_tail() -> None:
 
 def test_after_the_end_nothing_comes_out() -> None:
     for data in (write([HI, STOP, DONE]), write([ERROR]), b"<html>\n\n"):
-        _, tap = run([data])
+        tap = Tap(strip_usage=False, event_bytes_max=LIMIT)
+        tap.feed(data + b"data: more")
         before = facts(tap)
+        assert tap.held == 0
         assert tap.feed(write([HI])) == b""
         assert tap.end() == b""
         assert facts(tap) == before

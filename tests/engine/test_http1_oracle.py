@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from engine.http1 import LAST_CHUNK, ProtocolError, RequestParser, chunk
 from tests.engine.http1_feeding import LIMITS, bytewise, cut_at, cuts, listen, serve
 
-EXAMPLES = settings(derandomize=True, deadline=None, max_examples=500)
+EXAMPLES = settings(derandomize=True, deadline=None, max_examples=150)
 
 Field = tuple[bytes, bytes]
 
@@ -381,7 +381,7 @@ def test_valid_requests(message: bytes, following: bytes, places: list[int]) -> 
         assert ours(pieces) == their
 
 
-@settings(EXAMPLES, max_examples=2500)
+@settings(EXAMPLES, max_examples=500)
 @given(data=mutated(REQUESTS), places=PLACES)
 def test_broken_requests(data: bytes, places: list[int]) -> None:
     compare(data, [data])
@@ -415,7 +415,7 @@ CORPUS = [
 ]
 
 
-@pytest.mark.parametrize("data", CORPUS)
+@pytest.mark.parametrize("data", CORPUS, ids=range(len(CORPUS)))
 def test_every_split_of_a_corpus(data: bytes) -> None:
     compare(data, [data])
     whole = serve([data])
@@ -444,7 +444,7 @@ class _Collected:
         self.messages += 1
 
 
-@settings(EXAMPLES, max_examples=1500)
+@settings(EXAMPLES, max_examples=300)
 @given(body=mutated(framed(chunked=True).filter(lambda drawn: b"T" in b"".join(drawn[0])).map(lambda drawn: drawn[1])))
 def test_chunks_as_llhttp_reads_them(body: bytes) -> None:
     our = serve([CHUNKED + body])
@@ -541,7 +541,7 @@ def test_valid_responses(data: bytes, places: list[int], no_body: bool) -> None:
         compare_answers(data, pieces, no_body=no_body)
 
 
-@settings(EXAMPLES, max_examples=2500)
+@settings(EXAMPLES, max_examples=500)
 @given(data=mutated(RESPONSES), places=PLACES, no_body=st.booleans())
 def test_broken_responses(data: bytes, places: list[int], no_body: bool) -> None:
     compare_answers(data, [data], no_body=no_body)

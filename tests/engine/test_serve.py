@@ -177,6 +177,24 @@ async def test_an_idle_connection_is_closed_without_a_word(scripted: ScriptedUps
         assert await client.closed()
 
 
+async def test_a_unary_answer_that_takes_too_long_is_504_and_the_upstream_is_cancelled(
+    scripted: ScriptedUpstream,
+) -> None:
+    scripted.enqueue([{"stall": True}], [{"head": {}}, {"send": "{"}, {"stall": True}])
+    async with running(document(scripted.base_url, timeouts={"unary_seconds": 0.2})) as live:
+        for index in range(2):
+            client = await connect(live)
+            await client.send(post())
+            status, headers, body = await client.answer()
+            assert (status, headers[b"connection"]) == (504, b"close")
+            assert msgspec.json.decode(body)["error"]["code"] == "upstream_timeout"
+            assert await client.closed()
+            await scripted.log[index].ended.wait()
+            assert scripted.log[index].ending is Ending.PEER_CLOSED
+            entry = await live.log.wait_entry(index)
+            assert (entry.status, entry.outcome, entry.attempts[0].outcome) == (504, "upstream_error", "timeout")
+
+
 async def test_http_1_0_gets_a_stream_until_close(live: Live) -> None:
     client = await connect(live)
     await client.send(post(STREAM_BODY, version=b"1.0"))
