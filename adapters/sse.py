@@ -18,8 +18,6 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-BOM = b"\xef\xbb\xbf"
-
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BLOCK_END = re.compile(rb"\n\r?\n|\r\r|\n\r")
 _PREAMBLE = re.compile(rb"(?:\xef\xbb\xbf|[\r\n])*")

@@ -59,7 +59,8 @@ def render_request(request: Request, *, model: str, inject_usage: bool = False, 
     """Return the body for an upstream that calls the model `model`: the original bytes when nothing changes.
 
     `inject_usage` asks for usage in a stream whose client did not; `drop_usage` takes the option away, for upstreams
-    that report usage unasked and refuse the option. Neither touches a unary request.
+    that report usage unasked and refuse the option. Neither touches a unary request. Raises `ClientError` for options
+    nested deeper than can be read.
     """
     changes: dict[str, Raw] = {}
     if model != request.model:
@@ -147,7 +148,12 @@ def _usage_wanted(fields: dict[str, Raw]) -> bool:
 
 def _stream_options(fields: dict[str, Raw]) -> dict[str, Raw]:
     raw = fields.get("stream_options")
-    return {} if raw is None or bytes(raw) == _NULL else _DECODER.decode(raw)
+    if raw is None or bytes(raw) == _NULL:
+        return {}
+    try:
+        return _DECODER.decode(raw)
+    except RecursionError as exc:
+        raise _refusal("'stream_options' is nested too deeply.", "stream_options", "invalid_type") from exc
 
 
 def _says_the_same(rendered: bytes, original: bytes) -> bool:

@@ -276,6 +276,18 @@ def test_answers_that_are_none(data: bytes, status: int, code: str | None, messa
     assert not read.content
 
 
+def test_nesting_at_the_edge_of_what_can_be_read_is_no_crash() -> None:
+    for depth in range(700, 1010):
+        deep = b"[" * depth + b"]" * depth
+        for data in (
+            b'{"choices":[{}],"usage":{"x":%b}}',
+            b'{"error":{"x":%b}}',
+            b'{"choices":[{"delta":{"content":%b}}]}',
+        ):
+            chat.read_answer(data % deep)
+        read_usage(b'{"total_tokens":1,"x":%b}' % deep)
+
+
 def test_an_answer_with_half_a_character_is_one() -> None:
     read = chat.read_answer(
         b'{"choices":[{"message":{"content":"\\ud83d"}}],"usage":{"total_tokens":5,"prompt_tokens":2}}'

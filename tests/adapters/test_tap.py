@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from openai._streaming import SSEDecoder
 
@@ -483,6 +483,7 @@ TOKENS = st.sampled_from(
     st.lists(st.integers(1, 40), min_size=1),
     st.booleans(),
 )
+@example(data=b": c\n\nid: 1\r\r\n\n" + write([HI]), sizes=[1], strip_usage=True)
 def test_any_bytes_at_any_split_give_the_same(data: bytes, sizes: list[int], strip_usage: bool) -> None:
     whole, seen = run([data], strip_usage=strip_usage)
     forward, tap = run(pieces(data, sizes), strip_usage=strip_usage)

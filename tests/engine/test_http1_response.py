@@ -15,6 +15,7 @@ from engine.http1 import (
     render_head,
     render_response,
 )
+from engine.http1_grammar import stray_bytes
 from tests.engine.http1_feeding import LIMITS, Answer, bytewise, cuts, listen
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -92,7 +93,9 @@ def test_accepts(message: bytes, expected: Answer) -> None:
         assert listen(pieces) == expected
 
 
-@pytest.mark.parametrize("behind", [b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"0\r\n\r\n", b"x", OK, OK + b"\r\nx", b"\0"])
+@pytest.mark.parametrize(
+    "behind", [b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"0\r\n\r\n", b"x", OK, OK + b"\r\n", OK + b"\r\nx", b"\0"]
+)
 @pytest.mark.parametrize(("message", "expected"), ACCEPTED.values(), ids=ACCEPTED)
 def test_bytes_behind_the_end_cost_the_connection(message: bytes, expected: Answer, behind: bytes) -> None:
     whole = message + behind
@@ -124,6 +127,7 @@ REFUSED: dict[str, bytes] = {
     "two lengths": OK + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n",
     "a length that is none": OK + b"Content-Length: -2\r\n\r\n",
     "a length beyond 64 bits": OK + b"Content-Length: 99999999999999999999\r\n\r\n",
+    "a length of too many digits": OK + b"Content-Length: 0000000000000000002\r\n\r\n",
     "another coding": OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n",
     "chunked twice": OK + b"Transfer-Encoding: chunked, chunked\r\n\r\n",
     "identity": OK + b"Transfer-Encoding: identity\r\nContent-Length: 2\r\n\r\n",
@@ -152,6 +156,24 @@ def test_framing_without_content_is_bounded(framing: bytes) -> None:
     flood = [b"a" * 512] * (LIMITS.head_bytes_max // 512)
     assert not listen([CHUNKED, b"1\r\nx\r\n", framing, *flood[1:]]).refused
     assert listen([CHUNKED, b"1\r\nx\r\n", framing, *flood, b"a"]).refused
+
+
+def test_framing_between_content_is_not_bounded() -> None:
+    reads = [b"1;" + b"a" * 100 + b"\r\n", b"x\r\n"] * LIMITS.head_bytes_max
+    assert listen([CHUNKED, *reads, LAST_CHUNK]) == answered(b"x" * LIMITS.head_bytes_max, CODING)
+
+
+def test_a_head_that_trickles_in_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = 0
+
+    def counting(data: bytes) -> bool:
+        nonlocal looked_at
+        looked_at += len(data)
+        return stray_bytes(data)
+
+    monkeypatch.setattr("engine.http1_response.stray_bytes", counting)
+    assert not listen([OK, *[b"b"] * 1500]).refused
+    assert 1500 <= looked_at <= 1500 + len(OK)
 
 
 def test_a_refusal_is_final_and_says_502() -> None:
@@ -210,11 +232,10 @@ def test_a_cut_response_is_an_error(message: bytes) -> None:
 def test_a_complete_response_may_be_closed_behind() -> None:
     parser = ResponseParser(head_bytes_max=100)
     parser.feed(ACCEPTED["counted"][0])
-    assert parser.reusable
+    states = [(parser.complete, parser.reusable, parser.closed_early)]
     parser.eof()
-    assert parser.complete
-    assert not parser.reusable
-    assert not parser.closed_early
+    states.append((parser.complete, parser.reusable, parser.closed_early))
+    assert states == [(True, True, False), (True, False, False)]
 
 
 def test_reset_reads_the_next_response_as_if_it_were_the_first() -> None:
