@@ -58,6 +58,12 @@ class Streams(Job, tag="streams", frozen=True):
     interval_ms: float = 20.0
 
 
+class Paced(Job, tag="paced", frozen=True):
+    """Open loop: unary requests sent at fixed times, whatever became of earlier ones; latency from intended start."""
+
+    period_us: int = 1000
+
+
 class Arrivals(Job, tag="arrivals", frozen=True):
     """Open loop: short streams begun at fixed times, whatever became of earlier ones; latency from intended start."""
 
@@ -73,17 +79,35 @@ class Hold(Job, tag="hold", frozen=True):
     interval_ms: float = 5000.0
 
 
-AnyJob = Unary | Streams | Arrivals | Hold
+class SlowReader(Job, tag="slow_reader", frozen=True):
+    """Read one stream of about so many bytes in bursts with pauses, and watch the subject's memory.
+
+    The upstream writes as fast as it is let. No window: it ends with the stream, or unfinished after `seconds`.
+    """
+
+    seconds: float = 60.0
+    total_bytes: int = 1_000_000_000
+    burst_bytes: int = 5_000_000
+    pause_ms: float = 100.0
+
+
+AnyJob = Unary | Paced | Streams | Arrivals | Hold | SlowReader
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """What one job saw in its window. CPU in seconds; `errors` counts failed requests by their reason."""
+    """What one job saw in its window. CPU in seconds; `errors` counts failed requests by their reason.
+
+    `requests` includes those that an open loop answered after its window, `requests_in_window` does not: what CPU time
+    is divided by.
+    """
 
     tool: str = "bench.load"
     seconds: float = 0.0
     requests: int = 0
+    requests_in_window: int = 0
     events: int = 0
     opened: int = 0
+    body_bytes: int = 0
     errors: dict[str, int] = {}
     latency_ms: Quantiles | None = None
     ttft_ms: Quantiles | None = None
@@ -92,6 +116,7 @@ class Report(msgspec.Struct, kw_only=True):
     upstream_cpu_s: float = 0.0
     load_cpu_s: float = 0.0
     rss_before_bytes: int = 0
+    rss_peak_bytes: int = 0
     rss_after_bytes: int = 0
 
     def fail(self, reason: str, count: int) -> None:

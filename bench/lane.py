@@ -1,8 +1,9 @@
 """`python -m bench.lane` (`make bench`): the gateway beside nginx, in one run, with the design's targets.
 
 The subject has one core for itself; upstream and load share another. Figures are medians over interleaved rounds with
-their extremes. What is missing (nginx, wrk, a second core) is said and left out, and a request that failed makes the
-run fail: a figure with errors in it is none. `--quick` takes less than a minute, a full run less than eight.
+their extremes. CPU per unary request is held against nginx's where both answer at the same rate, not each at its own
+(`bench.measure` says why). What is missing (nginx, wrk, a second core) is said and left out, and a request that failed
+makes the run fail: a figure with errors in it is none. `--quick` takes less than a minute, a full run less than eight.
 """
 
 import argparse
@@ -25,12 +26,13 @@ from bench.measure import FULL, QUICK, Bench, Samples, Settings, Start, perform
 from bench.nginx import find, nginx, version
 from bench.process import Cores, busy_share, cores, raise_open_files
 from bench.report import Row, Sheet, table
-from bench.subjects import canned, gateway
+from bench.subjects import Python, canned, gateway, python
 
 _FILES_SPARE = 256
 _PIPED_COLUMNS = 150
 _QUIET_SHARE_MAX = 0.05
 _LISTEN_SECONDS = 1.0
+_SERVED_SHARE_MIN = 0.95
 
 
 def machine(placement: Cores) -> dict[str, Any]:
@@ -45,7 +47,7 @@ def machine(placement: Cores) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "pinned": bool(placement.subject) and placement.subject != placement.others,
         "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
+        "python": python()._asdict(),
         "nginx": version(nginx_path) if nginx_path else None,
     }
 
@@ -90,10 +92,11 @@ def measure(settings: Settings, console: Console, placement: Cores, arguments: a
         with console.status("memory") as status:
             for count in settings.held:
                 bench.hold(starts, count, status.update)
+            bench.slow_reader(starts, status.update)
     return bench.samples
 
 
-def remarks(samples: Samples, settings: Settings, placement: Cores) -> list[str]:
+def remarks(samples: Samples, settings: Settings, placement: Cores, interpreter: Python) -> list[str]:
     """Say what the reader must know to believe the figures."""
 
     def peak(measure: str) -> str:
@@ -103,14 +106,30 @@ def remarks(samples: Samples, settings: Settings, placement: Cores) -> list[str]
     def busy(job: str) -> str:
         return f"core of the subject used: {peak(f'{job}_cpu_share')}; upstream and load: {peak(f'{job}_bench_share')}"
 
+    def read(name: str) -> str:
+        megabytes, seconds = (samples.values[measure][name][-1] for measure in ("slow_read_mb", "slow_read_s"))
+        return f"{name} {megabytes:,.0f} MB in {seconds:.0f} s"
+
+    period_us = samples.unary_period_us
+    paced = f"a request each {period_us:,} us ({1e6 / max(1, period_us):,.0f} per second), open loop"
+    slow = f"bursts of {settings.slow_burst_mb} MB with pauses of {settings.slow_pause_ms:.0f} ms"
     arrivals = f"a stream of {settings.arrival_events} events each {samples.period_us:,} us, open loop"
     events = f"{settings.streams} streams, one event each {settings.stream_interval_ms} ms"
     said = [
-        f"Unary: {settings.connections} connections, closed loop; {busy('unary')}.",
+        f"The gateway ran on {interpreter.text()}; another build gives other figures.",
+        f"Unary, same rate: {paced}; {busy('paced')}.",
+        f"Unary, closed loop: {settings.connections} connections, each subject at its own rate; {busy('unary')}.",
         f"Events: {events}; {busy('event')}.",
         f"Time to first token: {arrivals}; {busy('arrivals')}.",
+        f"Slow reader: {slow}; {', '.join(map(read, samples.values['slow_read_mb']))}.",
         "Where upstream and load are near 100 %, the bench was the limit and not the subject.",
     ]
+    for name, shares in samples.values["paced_served_share"].items():
+        if min(shares) < _SERVED_SHARE_MIN:
+            said.append(
+                f"At the same rate {name} answered {min(shares):.0%} in time in its worst round: where requests queue, "
+                "CPU figures are those of a closed loop, and latencies grow with the window."
+            )
     if not placement.subject or placement.subject == placement.others:
         said.append("Nothing is pinned to a core of its own here: rates and latencies mix subject, upstream and load.")
     return said
@@ -124,7 +143,7 @@ def document(
         "commit": commit(),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": machine(placement),
-        "settings": settings._asdict() | {"period_us": samples.period_us},
+        "settings": settings._asdict() | {"period_us": samples.period_us, "unary_period_us": samples.unary_period_us},
         "rows": [
             row._asdict()
             | {
@@ -158,7 +177,7 @@ def main() -> int:
     except RuntimeError as exc:
         console.print(str(exc), style="red", markup=False)
         return 1
-    rows, notes = Sheet(samples).rows(settings.held), remarks(samples, settings, placement)
+    rows, notes = Sheet(samples).rows(settings.held), remarks(samples, settings, placement, python())
     if others_share > _QUIET_SHARE_MAX:
         notes.append(
             f"The machine was not quiet: others used {others_share:.0%} of its cores before the run. CPU figures are a "

@@ -2,9 +2,10 @@
 
     echo '{"kind": "unary", "port": 8080, "key": "sk-bench", "seconds": 3}' | python -m bench.load
 
-The jobs are `bench.jobs`': a closed loop of unary requests, endless streams, arrivals in open loop, and streams held
-open. Rules: loopback only; every job ends by itself, also when the far end is silent; the CPU time of the subject is
-read here, in the same moment as the counts it is divided by; whatever failed is counted, never skipped.
+The jobs are `bench.jobs`': unary requests in a closed and in an open loop, endless streams, short streams in open loop,
+streams held open, and one slow reader. Rules: loopback only; every job ends by itself, also when the far end is silent;
+the CPU time of the subject is read here, in the same moment as the counts it is divided by; whatever failed is counted,
+never skipped.
 """
 
 import sys
@@ -13,9 +14,10 @@ from time import perf_counter
 import msgspec
 
 from bench.client import Connection, State
-from bench.jobs import AnyJob, Arrivals, Hold, Report, Streams, Unary
+from bench.jobs import AnyJob, Arrivals, Hold, Paced, Report, SlowReader, Streams, Unary
 from bench.loop import Loop, Metronome
 from bench.process import raise_open_files, rss_bytes
+from bench.slow import run_slow_reader
 from bench.wrk import run_wrk
 
 _CONNECTIONS_MAX = 4000
@@ -50,8 +52,8 @@ def run_hold(job: Hold, loop: Loop) -> Report:
     return report
 
 
-def run_arrivals(job: Arrivals, loop: Loop) -> Report:
-    """Begin a stream each period, on an idle connection or a new one."""
+def run_arrivals(job: Arrivals | Paced, loop: Loop) -> Report:
+    """Begin a stream, or send a unary request, each period, on an idle connection or a new one."""
     idle: list[Connection] = []
     loop.observer.on_done = idle.append
 
@@ -84,8 +86,10 @@ def run_arrivals(job: Arrivals, loop: Loop) -> Report:
 
 def run(job: AnyJob) -> Report:
     """Run one job; takes its seconds, and at most about two minutes more when the far end is slow to open."""
+    if isinstance(job, SlowReader):
+        return run_slow_reader(job)
     match job:
-        case Unary():
+        case Unary() | Paced():
             canned: dict[str, object] | None = None
         case Arrivals():
             canned = {"events": job.events, "interval_ms": job.interval_ms}
@@ -98,7 +102,7 @@ def run(job: AnyJob) -> Report:
                 return run_unary(job, loop)
             case Streams():
                 return run_streams(job, loop)
-            case Arrivals():
+            case Arrivals() | Paced():
                 return run_arrivals(job, loop)
             case Hold():
                 return run_hold(job, loop)

@@ -112,13 +112,13 @@ class Loop:
         self.observer.record = True
         window = Window(job)
         self.run_until(perf_counter() + job.seconds)
-        closing = Report()
+        closing = Report(requests_in_window=self.observer.requests)
         window.close(closing)
         if linger is not None:
             self.run_until(perf_counter() + _LINGER_SECONDS_MAX, linger)
         self.observer.record = False
         report = self.report()
-        for name in ("seconds", "subject_cpu_s", "upstream_cpu_s", "load_cpu_s"):
+        for name in ("seconds", "requests_in_window", "subject_cpu_s", "upstream_cpu_s", "load_cpu_s"):
             setattr(report, name, getattr(closing, name))
         return report
 

@@ -98,6 +98,11 @@ def plan_for(body: bytes) -> Plan:
     )
 
 
+def events_in(total_bytes: int) -> int:
+    """Give how many events make a stream of about so many bytes."""
+    return max(1, total_bytes // len(plan_for(b'{"stream": true}').event))
+
+
 def listing() -> Plan:
     """Give the answer to GET /models."""
     entry = {"id": "canned", "object": "model", "created": 1_700_000_000, "owned_by": "canned"}

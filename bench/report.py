@@ -67,8 +67,13 @@ class Sheet:
         """Give the rows in the order in which they are read."""
         return [
             self._row(
-                "CPU per unary request", "us", "unary_cpu_us", target="<= 6x nginx, <= 277 us", ratio_max=6, most=277
+                "CPU per unary request, same rate", "us", "paced_cpu_us", target=_UNARY_TARGET, ratio_max=6, most=277
             ),
+            self._row("latency of a unary request p50", "ms", "paced_p50_ms", digits=2),
+            self._added("  added, p50 at that rate", "paced_p50_ms"),
+            self._row("latency of a unary request p99", "ms", "paced_p99_ms", digits=2),
+            self._added("  added, p99 at that rate", "paced_p99_ms"),
+            self._row("CPU per unary request, closed loop", "us", "unary_cpu_us", compared=True),
             self._row("CPU per SSE event", "us", "event_cpu_us", target="<= 4x nginx", ratio_max=4),
             self._row("requests per second, one worker", "/s", "unary_per_s", digits=0),
             self._row("  p99 at that rate", "ms", "unary_p99_ms", digits=2),
@@ -78,6 +83,10 @@ class Sheet:
             self._added("  added, p99 at half load", "ttft_p99_ms", target="<= 3 ms", most=3.0),
             self._row("gap between events p99", "ms", "gap_p99_ms", digits=2),
             *(row for count in held for row in self._held(count)),
+            self._row("slow reader, RSS before", "MB", "slow_before_mb"),
+            self._row("  peak", "MB", "slow_peak_mb"),
+            self._row("  after", "MB", "slow_after_mb"),
+            self._row("  growth to the peak", "MB", "slow_grown_mb", target="< 5 MB", most=5.0),
         ]
 
     def _held(self, count: int) -> list[Row]:
@@ -95,18 +104,19 @@ class Sheet:
         *,
         target: str = "",
         ratio_max: float | None = None,
+        compared: bool = False,
         most: float | None = None,
         digits: int = 1,
     ) -> Row:
         by_subject = self._samples.values[measure]
         ratio = None
-        if ratio_max is not None:
+        if compared or ratio_max is not None:
             ratio = spread(_by_round(by_subject[GATEWAY], by_subject[NGINX], lambda ours, theirs: ours / theirs))
         spreads = {name: found for name, values in by_subject.items() if (found := spread(values))}
         checks = [(ratio, ratio_max), (spreads.get(GATEWAY), most)]
         return Row(what, unit, spreads, ratio, target, _verdict(checks), digits)
 
-    def _added(self, what: str, measure: str, *, target: str, most: float) -> Row:
+    def _added(self, what: str, measure: str, *, target: str = "", most: float | None = None) -> Row:
         by_subject = self._samples.values[measure]
         spreads = {
             name: found

@@ -7,8 +7,10 @@ worker processes, as /api/status names them: the supervisor and the console are 
 import http.client
 import json
 import os
+import platform
 import re
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +42,32 @@ class Subject(NamedTuple):
     name: str
     port: int
     pids: tuple[int, ...]
+
+
+class Python(NamedTuple):
+    """The interpreter that runs the gateway, which is this one; how it was built decides a good part of the figures."""
+
+    implementation: str
+    version: str
+    pgo: bool
+    lto: bool
+
+    def text(self) -> str:
+        """Describe it in a sentence."""
+        found = [name for name, used in (("PGO", self.pgo), ("LTO", self.lto)) if used]
+        built = f"built with {' and '.join(found)}" if found else "built without PGO and LTO, so slower than most"
+        return f"{self.implementation} {self.version}, {built}"
+
+
+def python() -> Python:
+    """Read what `configure` was told when this interpreter was built; a build that does not say counts as plain."""
+    arguments = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    return Python(
+        platform.python_implementation(),
+        platform.python_version(),
+        pgo="--enable-optimizations" in arguments,
+        lto="--with-lto" in arguments,
+    )
 
 
 def fetch(port: int, path: str) -> tuple[int, bytes]:

@@ -39,7 +39,7 @@ def run_wrk(job: Unary, wrk: str) -> Report:
         window.close(report)
     report.load_cpu_s = _children_cpu_s() - used_s
     summary = json.loads(ended.stdout.splitlines()[-1])
-    report.requests = summary["requests"]
+    report.requests = report.requests_in_window = summary["requests"]
     for reason in ("connect", "read", "write", "timeout", "status"):
         report.fail(reason, summary[reason])
     report.latency_ms = Quantiles(

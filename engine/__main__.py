@@ -6,6 +6,7 @@ is done elsewhere, and imported when it is asked for, so that `--help` is quick.
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -13,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from engine import logs
-from engine.config import Config, ConfigError, describe, load
+from engine.config import Config, ConfigError, describe, load_text, read
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -35,20 +36,26 @@ def serve(
     *,
     config: ConfigOption = None,
     workers: Annotated[int | None, typer.Option(min=1, max=256, help="Worker processes; overrides the file.")] = None,
+    follow_stdin: Annotated[bool, typer.Option("--follow-stdin", hidden=True)] = False,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C (which drain; Ctrl-C twice stops at once). SIGHUP reloads the configuration."""
+    # --follow-stdin is for a program that starts the server and holds its standard input: when that program is gone,
+    # however it went, its end of the pipe is closed, and the server drains.
     import trio  # noqa: PLC0415 - `--help` need not load it
 
     from engine.listeners import ListenError  # noqa: PLC0415
     from engine.supervisor import StartError, Supervisor  # noqa: PLC0415
 
-    loaded = load_or_exit(config)
+    if follow_stdin and sys.stdin is None:
+        fail("there is no standard input to follow")
+    text, loaded = load_or_exit(config)
     logs.configure(loaded.server.log_level)
     for warning in loaded.warnings:
         logging.warning("%s", warning)
     demo_key = os.environ.pop("HEDGEROW_DEMO_KEY", None)
     try:
-        trio.run(Supervisor(loaded, config, workers=workers, demo_key=demo_key, ready=announce(loaded)).run)
+        supervisor = Supervisor(loaded, text, workers=workers, demo_key=demo_key, ready=announce(loaded))
+        trio.run(supervisor.run, sys.stdin.fileno() if follow_stdin else None)
     except* (ListenError, StartError) as group:
         for error in group.exceptions:
             fail(str(error))
@@ -57,7 +64,7 @@ def serve(
 @app.command()
 def check(config: ConfigOption = None) -> None:
     """Validate the configuration: every problem with its path, exit 1 if there is any."""
-    for line in describe(load_or_exit(config)):
+    for line in describe(load_or_exit(config)[1]):
         typer.echo(line)
 
 
@@ -72,10 +79,11 @@ def demo(
     raise typer.Exit(run(port=port, once=once))
 
 
-def load_or_exit(path: Path | None) -> Config:
-    """Return the configuration, or print every problem and exit 1."""
+def load_or_exit(path: Path | None) -> tuple[str, Config]:
+    """Return the configuration and the text it was read from, or print every problem and exit 1."""
     try:
-        return load(path, os.environ)
+        text = read(path)
+        return text, load_text(text, path, os.environ)
     except ConfigError as exc:
         for problem in exc.problems:
             typer.echo(f"{problem}", err=True)

@@ -10,6 +10,7 @@ long values cut. Several workers may share one file or pipe: a write is a batch 
 appends atomically to a file, and to a pipe in pieces of at most PIPE_BUF (4096 bytes on Linux), which it does not mix.
 """
 
+import errno
 import os
 import select
 import stat
@@ -243,6 +244,8 @@ class FileSink:
 
     def _open(self) -> None:
         if self._path is None:
+            if sys.stdout is None:
+                raise OSError(errno.EBADF, "standard output is closed, and the access log should go there")
             self._descriptor = sys.stdout.fileno()
         else:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC

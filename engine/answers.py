@@ -54,10 +54,10 @@ async def ready(gateway: Gateway, exchange: Exchange, downstream: Downstream) ->
 
 async def preflight(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None:
     """OPTIONS on a data route: the allowed methods, and CORS for origins that may ask."""
-    exchange.status = 204
+    exchange.status = 200
     exchange.outcome = Outcome.OK
     headers = preflight_headers(exchange.request, gateway.config.server.cors_origins, exchange.argument)
-    await downstream.answer(204, [(b"x-request-id", exchange.request_id), *headers], b"")
+    await downstream.answer(200, [(b"x-request-id", exchange.request_id), *headers], b"")
 
 
 async def unknown(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None:

@@ -23,6 +23,11 @@ REFRESH_SECONDS = 3600.0
 RETRY_SECONDS = 60.0
 FETCH_SECONDS_MAX = 20.0
 LIST_BYTES_MAX = 8 << 20
+MODELS_MAX = 5_000
+NAME_CHARACTERS_MAX = 256
+"""What is kept of a list: the largest aggregators have some hundred models with names below 100 characters."""
+
+LOGGED_CHARACTERS_MAX = 200
 
 
 class Catalogue:
@@ -49,17 +54,25 @@ class Catalogue:
                 await self._wake.wait()
 
     async def _refresh(self) -> float:
-        """Ask every provider once; return after how many seconds to ask again."""
-        complete = True
+        """Ask every provider at once, each in its own time; return after how many seconds to ask again."""
         router = self._gateway.router
-        for endpoint in list(router.endpoints.values()):
-            if endpoint.config.discover and not endpoint.config.models:
-                models = await fetch(endpoint)
-                complete = complete and models is not None
-                if models:
-                    endpoint.catalogue = models
-        router.index()
-        return REFRESH_SECONDS if complete else RETRY_SECONDS
+        silent: list[str] = []
+
+        async def ask(endpoint: Endpoint) -> None:
+            models = await fetch(endpoint)
+            if models is None:
+                silent.append(endpoint.name)
+            elif models:
+                # In one step: a name is listed only together with who serves it.
+                endpoint.catalogue = models
+                router.index()
+                await self._tell()
+
+        async with trio.open_nursery() as nursery:
+            for endpoint in router.endpoints.values():
+                if endpoint.config.discover and not endpoint.config.models:
+                    nursery.start_soon(ask, endpoint)
+        return RETRY_SECONDS if silent else REFRESH_SECONDS
 
     async def _tell(self) -> None:
         models = [entry.id for entry in self._gateway.router.models()]
@@ -80,9 +93,12 @@ async def fetch(endpoint: Endpoint) -> tuple[str, ...] | None:
     try:
         with trio.fail_after(FETCH_SECONDS_MAX):
             await attempt.wait_head()
-            return registry.dialect(provider.dialects[0][0]).read_models(await attempt.read_whole(LIST_BYTES_MAX))
+            models = registry.dialect(provider.dialects[0][0]).read_models(await attempt.read_whole(LIST_BYTES_MAX))
     except (GatewayError, ValueError, trio.TooSlowError) as exc:
-        logger.info("the model list of %s: %s", endpoint.name, exc or f"no answer for {FETCH_SECONDS_MAX:g} s")
+        # The upstream's own words may hold anything, line ends and terminal codes included.
+        said = ascii(str(exc))[:LOGGED_CHARACTERS_MAX] if str(exc) else f"no answer for {FETCH_SECONDS_MAX:g} s"
+        logger.info("the model list of %s: %s", endpoint.name, said)
         return None
     finally:
         attempt.close()
+    return tuple(name for name in models if len(name) <= NAME_CHARACTERS_MAX)[:MODELS_MAX]

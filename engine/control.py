@@ -1,7 +1,9 @@
 """The channel between the supervisor and one worker: JSON lines over a socket pair.
 
-Downwards go commands, upwards what the supervisor must know. The end of the channel is a message too: a worker whose
-supervisor is gone drains and exits, so that no worker outlives its supervisor for longer than its streams.
+Downwards go orders, upwards what the supervisor must know. The first order is CONFIGURE: a worker runs on the text that
+the supervisor accepted, not on what the file holds by then, so that a half-written file cannot reach a restarted
+worker. The end of the channel is a message too: a worker whose supervisor is gone drains and exits, so that no worker
+outlives its supervisor for longer than its streams.
 """
 
 import contextlib
@@ -11,16 +13,16 @@ from enum import Enum
 import msgspec
 import trio
 
-LINE_BYTES_MAX = 4 << 20
-"""The longest message is a model list."""
+LINE_BYTES_MAX = 32 << 20
+"""The longest line is a configuration of 4 MiB, escaped; a channel that sends more is treated as closed."""
 
 
 class Command(Enum):
     """What a supervisor asks of a worker."""
 
+    CONFIGURE = "configure"
     DRAIN = "drain"
     RELOAD = "reload"
-    STOP = "stop"
 
 
 class Event(Enum):
@@ -40,19 +42,20 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Order(msgspec.Struct, frozen=True):
-    """One line downwards."""
+    """One line downwards; `config`, the text of the configuration file, only with CONFIGURE and RELOAD."""
 
     command: Command
+    config: str = ""
 
 
 class Channel:
     """One end: sends one kind of message and receives the other. `receive` is for one task, `send` for any number."""
 
-    def __init__(self, sock: socket.socket, kind: type[Message] | type[Order]) -> None:
+    def __init__(self, sock: socket.socket, kind: type[Message] | type[Order], received: bytes = b"") -> None:
         self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
         self._sending = trio.Lock()
         self._decoder = msgspec.json.Decoder(kind)
-        self._buffer = bytearray()
+        self._buffer = bytearray(received)
 
     async def send(self, message: Message | Order) -> None:
         """Send one message; one that nobody reads any more is dropped."""
@@ -67,15 +70,26 @@ class Channel:
             if newline:
                 self._buffer = rest
                 return self._decoder.decode(line)
-            assert len(self._buffer) <= LINE_BYTES_MAX
             try:
                 data = await self._stream.receive_some()
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return None
-            if not data:
+            if not data or len(self._buffer) > LINE_BYTES_MAX:
                 return None
             self._buffer += data
 
     async def aclose(self) -> None:
         """Close this end."""
         await self._stream.aclose()
+
+
+def receive_first(sock: socket.socket) -> tuple[Order, bytes]:
+    """Return a worker's first order, and what came behind it, before there is a loop: blocks. Raises EOFError."""
+    received = b""
+    while b"\n" not in received:
+        data = sock.recv(65536)
+        if not data:
+            raise EOFError("the supervisor is gone")
+        received += data
+    line, _, rest = received.partition(b"\n")
+    return msgspec.json.decode(line, type=Order), rest

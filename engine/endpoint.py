@@ -6,7 +6,7 @@ configuration they were made under. It does not choose, retry or wait.
 """
 
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 
 from adapters.errors import Failure
@@ -23,7 +23,7 @@ USER_AGENT = b"hedgerow"
 class Endpoint:
     """A provider and its pool. `catalogue` is what it is known to serve, configured or fetched."""
 
-    __slots__ = ("_heads", "catalogue", "config", "limits", "name", "origin", "pool")
+    __slots__ = ("_heads", "_paths", "catalogue", "config", "limits", "name", "origin", "pool")
 
     def __init__(self, config: ProviderConfig, limits: Limits, now: Callable[[], float]) -> None:
         url = config.base_url
@@ -33,6 +33,7 @@ class Endpoint:
         self.origin = Origin(url.scheme, url.host, url.port)
         self.catalogue: tuple[str, ...] = config.models or config.provider.models
         self._heads: dict[tuple[str, str, bool], bytes] = {}
+        self._paths = dict(config.provider.dialects)
         self.pool = Pool(
             self._connector(),
             connections_per_origin_max=limits.upstream_connections_per_origin_max,
@@ -45,6 +46,10 @@ class Endpoint:
     def __repr__(self) -> str:
         return f"<Endpoint {self.name} {self.origin} {self.pool!r}>"
 
+    def path(self, dialect: str) -> str | None:
+        """Return where the provider serves a dialect, None when it does not speak it."""
+        return self._paths.get(dialect)
+
     def classify(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> tuple[Failure, bool]:
         """Return what an error answer of this provider means, and whether another attempt may succeed."""
         failure = self.config.provider.failure(status, headers, body)
@@ -55,14 +60,14 @@ class Endpoint:
         return not self.config.restrict or model in self.config.models
 
     def message(
-        self, method: str, path: str, body: bytes, *, stream: bool, headers: Iterable[tuple[bytes, bytes]]
+        self, method: str, path: str, body: bytes, *, stream: bool, headers: Collection[tuple[bytes, bytes]]
     ) -> bytes:
         """Return a whole request: one `bytes`, so that it leaves in one send."""
         key = (method, path, stream)
         head = self._heads.get(key)
         if head is None:
             head = self._heads[key] = self._head(method, path, stream=stream)
-        extra = b"".join([b"%b: %b\r\n" % header for header in headers])
+        extra = b"".join([b"%b: %b\r\n" % header for header in headers]) if headers else b""
         if method == "GET":
             return b"%b%b\r\n" % (head, extra)
         return b"%b%bcontent-length: %d\r\n\r\n%b" % (head, extra, len(body), body)

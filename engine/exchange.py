@@ -6,16 +6,19 @@ the end, whatever happened. Clock readings are trio's (seconds, monotonic). It k
 
 import os
 from binascii import hexlify
-from enum import Enum
+from collections.abc import Iterator
+from enum import StrEnum
 
 from adapters.usage import Usage
 from engine.http1 import Request
 from engine.routes import Match
 
 REQUEST_ID_LENGTH_MAX = 128
+ID_BYTES = 12
+IDS_PER_BLOCK = 256
 
 
-class Outcome(Enum):
+class Outcome(StrEnum):
     """How an exchange ended; the closed set of the access log and the metrics."""
 
     OK = "ok"
@@ -85,6 +88,15 @@ class Exchange:
         return f"<Exchange {self.request_id.decode()} {self.surface.name} {self.model} status={self.status}>"
 
 
+def _make_ids() -> Iterator[bytes]:
+    """Yield random ids for ever; the system is asked for the randomness of many at once."""
+    while True:
+        digits = hexlify(os.urandom(ID_BYTES * IDS_PER_BLOCK))
+        for start in range(0, len(digits), ID_BYTES * 2):
+            yield b"req_" + digits[start : start + ID_BYTES * 2]
+
+
+_made_ids = _make_ids()
 _unsafe = bytes(set(range(256)) - set(range(0x21, 0x7F)))
 
 
@@ -93,4 +105,4 @@ def request_id(request: Request) -> bytes:
     given = request.get(b"x-request-id")
     if given and len(given) <= REQUEST_ID_LENGTH_MAX and given == given.translate(None, _unsafe):
         return given
-    return b"req_" + hexlify(os.urandom(12))
+    return next(_made_ids)

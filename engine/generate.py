@@ -9,6 +9,7 @@ from math import inf
 import trio
 
 from adapters import registry
+from adapters.dialects import Dialect
 from adapters.errors import ClientError, Failure, Kind
 from adapters.providers import UsageInStream
 from engine.downstream import Downstream
@@ -28,52 +29,54 @@ STREAM_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 
 async def generate(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None:
     """Serve one generation. Raises `ClientError`, `UpstreamError` (nothing sent yet) or `ClientGone`."""
-    dialect = registry.dialect(exchange.surface.dialect)
+    request, surface = exchange.request, exchange.surface
+    dialect = registry.dialect(surface.dialect)
     limits = gateway.config.limits
-    asked = dialect.parse_request(exchange.request.body)
-    exchange.model, exchange.stream = asked.model, asked.stream
+    asked = dialect.parse_request(request.body)
+    exchange.model = asked.model
+    exchange.stream = stream = asked.stream
     candidate = gateway.router.resolve(asked.model)
+    endpoint = candidate.endpoint
     exchange.provider, exchange.upstream_model = candidate.provider, candidate.model
-    provider = candidate.endpoint.config.provider
-    option = provider.usage_in_stream is UsageInStream.OPTION
-    body = dialect.render_request(
-        asked, model=candidate.model, inject_usage=asked.stream and option, drop_usage=asked.stream and not option
-    )
-    path = provider.path(exchange.surface.dialect)
+    option = stream and endpoint.config.provider.usage_in_stream is UsageInStream.OPTION
+    body = dialect.render_request(asked, model=candidate.model, inject_usage=option, drop_usage=stream and not option)
+    path = endpoint.path(surface.dialect)
     if path is None:
         message = f"the model {asked.model!r} is served by {candidate.provider}, which does not speak this dialect"
         raise ClientError(Failure(404, Kind.NOT_FOUND, message, code="model_not_found", param="model"))
     tap = None
-    if asked.stream:
+    if stream:
         strip = not asked.usage_wanted
         tap = dialect.Tap(strip_usage=strip, event_bytes_max=limits.event_bytes_max, choices=asked.choices)
-    forwarded = pick(exchange.request.headers, dialect.FORWARDED_REQUEST_HEADERS)
+    forwarded = pick(request, dialect.FORWARDED_REQUEST_HEADERS)
     attempt = Attempt(
         candidate,
-        candidate.endpoint.message("POST", path, body, stream=asked.stream, headers=forwarded),
+        endpoint.message("POST", path, body, stream=stream, headers=forwarded),
         head_bytes_max=limits.upstream_head_bytes_max,
         tap=tap,
         now=gateway.now,
     )
     exchange.attempts.append(attempt.record)
     try:
-        if asked.stream:
-            await _stream(gateway, exchange, downstream, attempt)
+        if stream:
+            await _stream(gateway, exchange, downstream, attempt, dialect)
         else:
-            await _answer_whole(gateway, exchange, downstream, attempt)
+            await _answer_whole(gateway, exchange, downstream, attempt, dialect)
     finally:
         if tap is not None:
             exchange.usage = tap.usage
         attempt.close()
 
 
-async def _stream(gateway: Gateway, exchange: Exchange, downstream: Downstream, attempt: Attempt) -> None:
+async def _stream(
+    gateway: Gateway, exchange: Exchange, downstream: Downstream, attempt: Attempt, dialect: Dialect
+) -> None:
     server = gateway.config.server
     relay = Relay(
         exchange,
         attempt,
         downstream,
-        registry.dialect(exchange.surface.dialect),
+        dialect,
         headers=[*STREAM_HEADERS, *answer_headers(exchange, server.cors_origins)],
         keepalive_seconds=server.keepalive_comment_seconds or inf,
         timeouts=attempt.candidate.timeouts,
@@ -83,14 +86,16 @@ async def _stream(gateway: Gateway, exchange: Exchange, downstream: Downstream, 
     await attempt.settle()
 
 
-async def _answer_whole(gateway: Gateway, exchange: Exchange, downstream: Downstream, attempt: Attempt) -> None:
-    dialect = registry.dialect(exchange.surface.dialect)
+async def _answer_whole(
+    gateway: Gateway, exchange: Exchange, downstream: Downstream, attempt: Attempt, dialect: Dialect
+) -> None:
+    config = gateway.config
     candidate = attempt.candidate
     seconds = candidate.timeouts.unary_seconds
     downstream.deadline = exchange.started + seconds
     try:
         await attempt.wait_head()
-        body = await attempt.read_whole(gateway.config.limits.answer_bytes_max)
+        body = await attempt.read_whole(config.limits.answer_bytes_max)
     except trio.Cancelled as exc:
         if not downstream.overdue:
             raise
@@ -105,10 +110,12 @@ async def _answer_whole(gateway: Gateway, exchange: Exchange, downstream: Downst
         raise attempt.failed(answer.failure, cause="in_band")
     headers = [
         (b"content-type", b"application/json"),
-        *answer_headers(exchange, gateway.config.server.cors_origins),
-        *pick(attempt.answer_headers, dialect.FORWARDED_ANSWER_HEADERS),
+        *answer_headers(exchange, config.server.cors_origins),
+        *pick(attempt.answer, dialect.FORWARDED_ANSWER_HEADERS),
     ]
-    exchange.ttft_seconds = gateway.now() - exchange.started
+    # Before the answer is sent, so that a slow client does not keep the upstream's connection.
+    attempt.close()
+    exchange.ttft_seconds = attempt.ended - exchange.started
     exchange.status = 200
     exchange.outcome = Outcome.OK
     await downstream.answer(200, headers, body)

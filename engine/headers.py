@@ -4,10 +4,8 @@ Everything not named here stays behind: an upstream's headers speak of the gatew
 own connection and credentials.
 """
 
-from collections.abc import Collection, Iterable
-
 from engine.exchange import Exchange
-from engine.http1 import Request
+from engine.http1 import Request, ResponseParser
 
 CORS_EXPOSED = b"x-request-id, x-hedgerow-provider, retry-after"
 CORS_METHODS = b"GET, POST, OPTIONS"
@@ -19,7 +17,8 @@ def answer_headers(exchange: Exchange, cors_origins: tuple[str, ...]) -> list[tu
     headers = [(b"x-request-id", exchange.request_id)]
     if exchange.provider is not None:
         headers.append((b"x-hedgerow-provider", exchange.provider.encode()))
-    headers += cors_headers(exchange.request, cors_origins)
+    if cors_origins:
+        headers += cors_headers(exchange.request, cors_origins)
     return headers
 
 
@@ -54,6 +53,8 @@ def preflight_headers(request: Request, origins: tuple[str, ...], allow: bytes) 
     return headers
 
 
-def pick(headers: Iterable[tuple[bytes, bytes]], names: Collection[bytes]) -> list[tuple[bytes, bytes]]:
-    """Return the headers whose lower-cased names are in `names`, in their order."""
-    return [header for header in headers if header[0] in names]
+def pick(message: Request | ResponseParser, names: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of `message` whose lower-cased names are in `names`, in their order; seldom there are any."""
+    if names.isdisjoint(message.index):
+        return []
+    return [header for header in message.headers if header[0] in names]

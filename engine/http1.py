@@ -140,17 +140,19 @@ class RequestParser:
         Reads it first if it lies behind the one popped before, and then raises ProtocolError as `feed` does. After an
         upgrade request this declines the upgrade.
         """
-        if self._state is _UPGRADE:
-            self._enter(_HEAD)
-        if not self._read_on():
-            return None
+        if self._state is not _COMPLETE:
+            if self._state is _UPGRADE:
+                self._enter(_HEAD)
+            if not self._read_on():
+                return None
         request = self._request
         assert request is not None
         self._request = None
+        # Out of COMPLETE, as the lines above have made sure: without the table's second look.
         if not request.keep_alive:
-            self._enter(_CLOSED)
+            self._state = _CLOSED
         else:
-            self._enter(_UPGRADE if request.upgrade else _HEAD)
+            self._state = _UPGRADE if request.upgrade else _HEAD
         return request
 
     def _enter(self, state: _State) -> None:

@@ -166,7 +166,7 @@ class ResponseCallbacks(FieldLines):
     __slots__ = ("begun", "end", "on_body", "pieces")
 
     def __init__(self) -> None:
-        super().__init__()
+        self.fields = []
         self.begun = 0
         self.end = -1
         self.pieces: list[bytes] = []
@@ -212,8 +212,8 @@ class ChunkedResponse:
             self._llhttp.feed_data(data)
         except httptools.HttpParserCallbackError:
             raise
-        except httptools.HttpParserError:
-            # Behind the end anything may come, and llhttp may well refuse it.
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            # Behind the end anything may come, a 101 among it; llhttp reads on, and may well refuse it.
             if callbacks.end < 0:
                 raise ProtocolError(502, "The upstream sent a malformed chunk.") from None
             self.exact = False

@@ -73,15 +73,16 @@ class Request:
 
     `target` is as received, `path` and `query` are its parts, still percent-encoded (an absolute-form target reduced to
     its path, `*` kept, empty for CONNECT). `headers` have lower-cased names, in order; the Host of an absolute-form
-    target replaces the one sent (RFC 9112 section 3.2.2). `upgrade` is true when Connection and Upgrade both ask for
+    target replaces the one sent (RFC 9112 section 3.2.2). `index` has the value of each name, duplicates joined by a
+    comma. `upgrade` is true when Connection and Upgrade both ask for
     another protocol, `expect_continue` when the client may wait for a 100 before it sends its body.
     """
 
     __slots__ = (
-        "_index",
         "body",
         "expect_continue",
         "headers",
+        "index",
         "keep_alive",
         "method",
         "path",
@@ -104,6 +105,7 @@ class Request:
         upgrade: bool = False,
         expect_continue: bool = False,
         body: bytes = b"",
+        index: dict[bytes, bytes] | None = None,
     ) -> None:
         self.method = method
         self.target = target
@@ -115,7 +117,7 @@ class Request:
         self.upgrade = upgrade
         self.expect_continue = expect_continue
         self.body = body
-        self._index: dict[bytes, bytes] | None = None
+        self.index = index_fields(headers, len(headers)) if index is None else index
 
     def __repr__(self) -> str:
         """Show the request without its query and its headers, which may hold secrets."""
@@ -123,9 +125,7 @@ class Request:
 
     def get(self, name: bytes) -> bytes | None:
         """Return the value of the header `name` (lower-case), duplicates joined by a comma; None when there is none."""
-        if self._index is None:
-            self._index = index_fields(self.headers, len(self.headers))
-        return self._index.get(name)
+        return self.index.get(name)
 
 
 def read_request_line(data: bytes, at: int, target_bytes_max: int) -> re.Match[bytes] | None:
@@ -184,8 +184,7 @@ def read_request_head(head: bytes, line: re.Match[bytes], limits: RequestLimits)
             headers = [(b"host", authority), *(field for field in headers if field[0] != b"host")]
             index[b"host"] = authority
     length = body_length(index, version, limits.body_bytes_max)
-    request = Request(METHODS[method], target, path, query, headers)
-    request._index = index
+    request = Request(METHODS[method], target, path, query, headers, index=index)
     connection = index.get(b"connection")
     request.keep_alive = stays_open(version, connection)
     if version == b"1.0":
@@ -243,9 +242,9 @@ def body_length(index: Mapping[bytes, bytes], version: bytes, body_bytes_max: in
         if not length.isdigit():
             raise ProtocolError(400, "The Content-Length is not one decimal number.")
         # Python refuses to convert thousands of digits, llhttp anything beyond 64 bits.
-        if len(length.lstrip(b"0")) > 18 or int(length) > body_bytes_max:
+        if len(length.lstrip(b"0")) > 18 or (count := int(length)) > body_bytes_max:
             raise ProtocolError(413, "The request body is too large.")
-        return int(length)
+        return count
     if length is not None:
         raise ProtocolError(400, "A request cannot have both Content-Length and Transfer-Encoding.")
     if version != b"1.1":

@@ -17,15 +17,15 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _STATUS_LINES: Final = {
-    status: b"HTTP/1.1 %d %b\r\n" % (status, REASONS.get(status, "").encode()) for status in range(100, 1000)
+    status: b"HTTP/1.1 %d %b" % (status, REASONS.get(status, "").encode()) for status in range(100, 1000)
 }
 
 
 def render_head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Render a response head as it is given: framing is the caller's business. Raises ValueError on a line end."""
-    lines = [b"%b: %b\r\n" % field for field in headers]
-    head = _STATUS_LINES[status] + b"".join(lines) + b"\r\n"
-    if not head.count(b"\n") == head.count(b"\r") == len(lines) + 2:
+    lines = [_STATUS_LINES[status], *map(b": ".join, headers), b"", b""]
+    head = b"\r\n".join(lines)
+    if len(head.splitlines()) != len(lines) - 1:
         raise ValueError("a response header holds a line end")
     return head
 

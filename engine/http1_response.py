@@ -59,13 +59,13 @@ _TRANSITIONS: Final[dict[int, tuple[_State, ...]]] = {
 class ResponseParser:
     """One response after another of one upstream connection. Not concurrent; all methods are synchronous.
 
-    `status` is None until the final head is complete; `headers` have lower-cased names, in their order.
+    `status` is None until the final head is complete; `headers` have lower-cased names, in their order;
+    `index` has the value of each name, duplicates joined by a comma.
     """
 
     __slots__ = (
         "_chunked",
         "_head_bytes_max",
-        "_index",
         "_message",
         "_missing",
         "_no_body",
@@ -75,6 +75,7 @@ class ResponseParser:
         "_stays_open",
         "_unread",
         "headers",
+        "index",
         "status",
     )
 
@@ -87,7 +88,7 @@ class ResponseParser:
     def _begin(self, *, no_body: bool) -> None:
         self.status: int | None = None
         self.headers: list[tuple[bytes, bytes]] = []
-        self._index: dict[bytes, bytes] = {}
+        self.index: dict[bytes, bytes] = {}
         self._no_body = no_body
         self._unread = b""
         self._scanned = 0
@@ -117,12 +118,12 @@ class ResponseParser:
 
     def get(self, name: bytes) -> bytes | None:
         """Return the value of the header `name` (lower-case), duplicates joined by a comma; None when there is none."""
-        return self._index.get(name)
+        return self.index.get(name)
 
     def reset(self, *, no_body: bool = False) -> None:
         """Expect the next response on the same connection, which must be `reusable`."""
         assert self.reusable, repr(self)
-        self._enter(_HEAD)
+        self._state = _HEAD
         self._begin(no_body=no_body)
 
     def feed(self, data: bytes) -> bytes:
@@ -173,7 +174,7 @@ class ResponseParser:
         self._missing = missing - len(data)
         if self._missing > 0:
             return data
-        self._enter(_COMPLETE)
+        self._state = _COMPLETE  # out of LENGTH, which is how `feed` got here
         if self._missing == 0:
             return data
         self._stays_open = False
@@ -237,14 +238,14 @@ class ResponseParser:
             llhttp.feed_data(head)
         except httptools.HttpParserCallbackError:
             raise
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             raise self._failed("The upstream's head is malformed.") from None
         headers = callbacks.fields
         if head.count(CRLF) - 2 != len(headers):
             raise self._failed("The upstream's header section is malformed.")
-        self._index = index_fields(headers, len(headers))
+        self.index = index_fields(headers, len(headers))
         self.headers = headers
-        self._stays_open = stays_open(version, self._index.get(b"connection"))
+        self._stays_open = stays_open(version, self.index.get(b"connection"))
         state = self._framing(version, status)
         if state is _CHUNKED:
             self._chunked = ChunkedResponse(llhttp, callbacks, barren_bytes_max=self._head_bytes_max)
@@ -253,8 +254,8 @@ class ResponseParser:
 
     def _framing(self, version: bytes, status: int) -> _State:
         """Decide how the body ends: RFC 9112 section 6.3, in its order."""
-        length = self._index.get(b"content-length")
-        coding = self._index.get(b"transfer-encoding")
+        length = self.index.get(b"content-length")
+        coding = self.index.get(b"transfer-encoding")
         if self._no_body or status in {204, 304}:
             return _COMPLETE
         if coding is not None:

@@ -29,15 +29,16 @@ class Bound:
 
     slots: tuple[tuple[socket.socket, ...], ...]
     addresses: tuple[str, ...]
-    paths: tuple[str, ...]
+    paths: tuple[tuple[str, int], ...]
 
     def close(self) -> None:
-        """Close every socket and remove the Unix ones from the file system."""
+        """Close every socket and remove the Unix ones from the file system, unless another server has replaced them."""
         for sock in {sock for sockets in self.slots for sock in sockets}:
             sock.close()
-        for path in self.paths:
+        for path, inode in self.paths:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+                if os.stat(path).st_ino == inode:
+                    os.unlink(path)
 
 
 def bind(listen: tuple[Listen, ...], workers: int, *, secure: bool) -> Bound:
@@ -48,7 +49,7 @@ def bind(listen: tuple[Listen, ...], workers: int, *, secure: bool) -> Bound:
         for address in listen:
             if isinstance(address, UnixListen):
                 sockets = [_bind_unix(address)] * workers
-                paths.append(address.path)
+                paths.append((address.path, os.stat(address.path).st_ino))
                 addresses.append(str(address))
             else:
                 sockets = _bind_tcp(address, workers)

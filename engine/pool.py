@@ -7,7 +7,7 @@ there:
 
     opening --> leased <--> idle --> closed        (leased and opening --> closed, too)
 
-An idle connection must be silent. Before it is leased it is read from without waiting: an end, an error, or bytes
+An idle connection must be silent. Before it is leased it is asked whether anything has come: an end, an error, or bytes
 nobody asked for (a 408 before closing, or the rest of an answer that must not become somebody else's) mean that it is
 closed and the next newest is tried. That leaves the moment in which a request and the upstream's FIN cross; who
 leased decides whether to try again, on a fresh connection from `open`.
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from engine.net import Broken, Origin, Stream
+from engine.net import Origin, Stream
 
 if TYPE_CHECKING:
     from engine.http1 import ResponseParser
@@ -109,12 +109,15 @@ class Lease:
     def parser(self, parser: "ResponseParser") -> None:
         self._connection.parser = parser
 
-    def release(self, *, reusable: bool = True) -> None:
-        """Give the connection back; it is closed unless `reusable`: its answer is complete and both sides go on."""
+    def release(self, *, reusable: bool = True, now: float | None = None) -> None:
+        """Give the connection back; it is closed unless `reusable`: its answer is complete and both sides go on.
+
+        `now` is for a caller who has just read the pool's clock.
+        """
         pool = self._pool
         if pool is not None:
             self._pool = None
-            pool._take_back(self._place, self._connection, reusable)
+            pool._take_back(self._place, self._connection, reusable, now)
 
     def close(self) -> None:
         """Give the connection back closed."""
@@ -171,12 +174,16 @@ class Pool:
     def __repr__(self) -> str:
         return f"<Pool{' closed' if self._closed else ''} [{', '.join(map(repr, self._places.values()))}]>"
 
-    def lease_nowait(self, origin: Origin) -> Lease | None:
-        """Lease the newest idle connection that is alive; None when there is none."""
+    def lease_nowait(self, origin: Origin, now: float | None = None) -> Lease | None:
+        """Lease the newest idle connection that is alive; None when there is none.
+
+        `now` is for a caller who has just read the pool's clock.
+        """
         place = self._places.get(origin)
         if place is None:
             return None
-        now = self._clock()
+        if now is None:
+            now = self._clock()
         while place.idle:
             connection = place.idle[-1]
             if now - connection.idle_since > self.idle_seconds_max:
@@ -185,7 +192,7 @@ class Pool:
             place.idle.pop()
             if now - connection.opened_at > self.lifetime_seconds_max:
                 self._expired_total += 1
-            elif _is_silent(connection.stream):
+            elif connection.stream.is_silent():
                 place.leased += 1
                 self._reused_total += 1
                 return Lease(self, place, connection, reused=True)
@@ -254,9 +261,10 @@ class Pool:
                 place.idle.pop().stream.close()
             self._forget_if_empty(place)
 
-    def _take_back(self, place: Place, connection: Connection, reusable: bool) -> None:
+    def _take_back(self, place: Place, connection: Connection, reusable: bool, now: float | None) -> None:
         place.leased -= 1
-        now = self._clock()
+        if now is None:
+            now = self._clock()
         if reusable and not self._closed and now - connection.opened_at <= self.lifetime_seconds_max:
             connection.idle_since = now
             place.idle.append(connection)
@@ -280,14 +288,3 @@ class Pool:
     def _forget_if_empty(self, place: Place) -> None:
         if not place.count():
             self._places.pop(place.origin, None)
-
-
-def _is_silent(stream: Stream) -> bool:
-    """Tell whether an idle connection is still open and its peer has said nothing since."""
-    try:
-        stream.receive_nowait(1)
-    except trio.WouldBlock:
-        return True
-    except (Broken, trio.ClosedResourceError):
-        return False
-    return False

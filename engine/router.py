@@ -18,20 +18,17 @@ from engine.endpoint import Endpoint
 class Candidate:
     """One (provider, upstream model, credential) that may serve an exchange, with the patience it is owed."""
 
-    __slots__ = ("endpoint", "model", "timeouts")
+    __slots__ = ("endpoint", "model", "provider", "timeouts")
 
     def __init__(self, endpoint: Endpoint, model: str, timeouts: Timeouts) -> None:
         self.endpoint = endpoint
+        self.provider = endpoint.name
+        """The operator's name for the provider."""
         self.model = model
         self.timeouts = timeouts
 
     def __repr__(self) -> str:
         return f"<Candidate {self.provider}/{self.model}>"
-
-    @property
-    def provider(self) -> str:
-        """The operator's name for the provider."""
-        return self.endpoint.name
 
 
 class PoolTotals(NamedTuple):

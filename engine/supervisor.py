@@ -24,7 +24,7 @@ from pathlib import Path
 import trio
 
 from engine import snapshots
-from engine.config import Config, ConfigError, load
+from engine.config import Config, ConfigError, Problem, load_text, read
 from engine.console.status import Status, Worker, write_status
 from engine.control import Channel, Command, Event, Message, Order
 from engine.listeners import Bound, bind
@@ -35,10 +35,13 @@ logger = logging.getLogger(__name__)
 RESTART_SECONDS_MIN = 0.25
 RESTART_SECONDS_MAX = 30.0
 STEADY_SECONDS = 10.0
-"""A process that lived for so long is restarted without delay; one that did not, after twice the last delay."""
+"""A process that lived for so long is restarted after the shortest delay; one that did not, after twice the last."""
 
 KILL_SECONDS = 5.0
 """What a process gets beyond its drain before it is killed."""
+
+READ_BYTES = 4096
+"""A read of a followed pipe: what comes there means nothing, only its end does."""
 
 
 class StartError(Exception):
@@ -52,6 +55,19 @@ class State(Enum):
     READY = "ready"
     DRAINING = "draining"
     DOWN = "down"
+
+
+class Delays:
+    """How long to wait before a process is started again: twice as long each time, unless it had lived steadily."""
+
+    def __init__(self) -> None:
+        self._next = RESTART_SECONDS_MIN
+
+    def after(self, lived_seconds: float) -> float:
+        """Return the delay for a process that ended after `lived_seconds`."""
+        delay = RESTART_SECONDS_MIN if lived_seconds >= STEADY_SECONDS else self._next
+        self._next = min(delay * 2, RESTART_SECONDS_MAX)
+        return delay
 
 
 class Slot:
@@ -76,23 +92,26 @@ class Supervisor:
     def __init__(
         self,
         config: Config,
-        config_path: Path | None,
+        config_text: str,
         *,
         workers: int | None = None,
         demo_key: str | None = None,
         ready: Callable[[tuple[str, ...]], None] = lambda _: None,
     ) -> None:
-        """`ready` gets the addresses once every worker serves."""
+        """`config` was read from `config_text`; `ready` gets the addresses once every worker serves."""
         self.config = config
-        self.config_path = config_path
+        self.config_text = config_text
         self.workers = workers or config.server.workers
         self.demo_key = demo_key
         self._ready = ready
         self._announced = False
-        self.runtime = Path(tempfile.mkdtemp(prefix="hedgerow-"))
+        self._mute = False
+        self.listen = config.server.listen
+        self.runtime = make_runtime_directory()
         self.start_time = int(time.time())
         self.models: list[str] = []
         self.draining = False
+        self.drained = trio.Event()
         self.stopping = trio.CancelScope()
         self.bound: Bound | None = None
         self.slots: list[Slot] = []
@@ -100,23 +119,28 @@ class Supervisor:
     def __repr__(self) -> str:
         return f"<Supervisor {self.slots!r} {'draining' if self.draining else 'serving'}>"
 
-    async def run(self) -> None:
-        """Bind and serve until told to end. Raises `ListenError` and, possibly in a group, `StartError`."""
+    async def run(self, followed: int | None = None) -> None:
+        """Bind and serve until told to end, or until the pipe `followed` (a descriptor) ends.
+
+        Raises `ListenError` and, possibly in a group, `StartError`.
+        """
         try:
             server = self.config.server
             self.bound = bind(server.listen, self.workers, secure=server.tls is not None)
             self.slots = [Slot(number, sockets) for number, sockets in enumerate(self.bound.slots)]
             self._write_status()
             with self.stopping:
-                await self._supervise()
+                await self._supervise(followed)
         finally:
             if self.bound is not None:
                 self.bound.close()
             shutil.rmtree(self.runtime, ignore_errors=True)
 
-    async def _supervise(self) -> None:
+    async def _supervise(self, followed: int | None) -> None:
         async with trio.open_nursery() as upkeep:
             await upkeep.start(self._obey_signals)
+            if followed is not None:
+                upkeep.start_soon(self._follow, followed)
             if self.config.server.console:
                 upkeep.start_soon(self._keep_console)
             async with trio.open_nursery() as workers:
@@ -132,7 +156,7 @@ class Supervisor:
 
     async def _keep_worker(self, slot: Slot) -> None:
         """Run a worker in `slot`, again and again until the server drains. Raises `StartError` if the first fails."""
-        delay = RESTART_SECONDS_MIN
+        delays = Delays()
         while not self.is_draining():
             born = trio.current_time()
             code = await self._run_worker(slot)
@@ -141,13 +165,12 @@ class Supervisor:
                 return
             if not self._announced:
                 raise StartError(f"a worker ended with code {code} before it was ready")
-            lived = trio.current_time() - born
-            delay = RESTART_SECONDS_MIN if lived >= STEADY_SECONDS else min(delay * 2, RESTART_SECONDS_MAX)
+            delay = delays.after(trio.current_time() - born)
             logger.error(
                 "worker %d (pid %s) ended with code %s; another starts in %g s", slot.number, slot.pid, code, delay
             )
             slot.restarts += 1
-            await trio.sleep(delay)
+            await self._pause(delay)
 
     async def _run_worker(self, slot: Slot) -> int:
         """Start one worker and wait for its end, listening to what it tells. Cancelled: it is killed."""
@@ -157,7 +180,7 @@ class Supervisor:
             *(sys.executable, "-m", "engine.worker", "--slot", str(slot.number), "--incarnation", slot.incarnation),
             *("--control-fd", str(theirs.fileno()), "--runtime", str(self.runtime)),
             *(part for sock in slot.sockets for part in ("--listen-fd", str(sock.fileno()))),
-            *(() if self.config_path is None else ("--config", str(self.config_path))),
+            *(() if self.config.path is None else ("--config", str(self.config.path))),
         ]
         descriptors = (theirs.fileno(), *(sock.fileno() for sock in slot.sockets))
         with theirs:
@@ -166,6 +189,7 @@ class Supervisor:
         slot.pid = process.pid
         self._set_state(slot, State.STARTING)
         async with _killed_at_last(process):
+            await slot.channel.send(Order(Command.CONFIGURE, self.config_text))
             while True:
                 message = await slot.channel.receive()
                 if message is None:
@@ -173,6 +197,8 @@ class Supervisor:
                 assert isinstance(message, Message)
                 if message.event is Event.READY:
                     self._set_state(slot, State.READY)
+                    if self.is_draining():
+                        await slot.channel.send(Order(Command.DRAIN))
                     self._announce_when_ready()
                 elif message.event is Event.MODELS:
                     self.models = message.models
@@ -194,7 +220,9 @@ class Supervisor:
 
     async def _keep_console(self) -> None:
         """Run the console, again and again, until cancelled. It learns of our end by the end of its control channel."""
+        delays = Delays()
         while True:
+            born = trio.current_time()
             ours, theirs = socket.socketpair()
             command = [sys.executable, "-m", "engine.console", "--runtime", str(self.runtime)]
             with ours:
@@ -203,8 +231,14 @@ class Supervisor:
                     process = await _start(command, (theirs.fileno(),))
                 async with _killed_at_last(process):
                     code = await process.wait()
-            logger.error("the console ended with code %s; another starts in %g s", code, RESTART_SECONDS_MIN)
-            await trio.sleep(RESTART_SECONDS_MIN)
+            delay = delays.after(trio.current_time() - born)
+            logger.error("the console ended with code %s; another starts in %g s", code, delay)
+            await self._pause(delay)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait before a restart; a drain ends the wait, since nothing will be restarted then."""
+        with trio.move_on_after(seconds):
+            await self.drained.wait()
 
     def _announce_when_ready(self) -> None:
         assert self.bound is not None
@@ -226,39 +260,63 @@ class Supervisor:
                 else:
                     await self.drain()
 
+    async def _follow(self, fileno: int) -> None:
+        """Drain when `fileno` is at its end: whoever held the other end of the pipe is gone, or wants us to go.
+
+        It stays a blocking descriptor, for others may hold it too; one that cannot be waited for, as a file, is taken
+        to be at its end.
+        """
+        with contextlib.suppress(OSError):
+            while True:
+                await trio.lowlevel.wait_readable(fileno)
+                if not os.read(fileno, READ_BYTES):
+                    break
+        await self.drain()
+
     async def reload(self) -> None:
         """Let the workers take the configuration as it is now, when it is valid; the old one stays when it is not."""
         try:
-            config = load(self.config_path, os.environ)
+            text = read(self.config.path)
+            config = load_text(text, self.config.path, os.environ)
+            self._check_reachable(config)
         except ConfigError as exc:
             logger.error("the new configuration is not valid, the old one stays: %s", exc)  # noqa: TRY400 - no traceback
             return
         for name in ("listen", "tls", "console", "access_log"):
             if getattr(config.server, name) != getattr(self.config.server, name):
                 logger.warning("server.%s changed: that takes a restart", name)
-        self.config = config
-        await self._order(Command.RELOAD)
+        self.config, self.config_text = config, text
+        for slot in self.slots:
+            if slot.channel is not None:
+                await slot.channel.send(Order(Command.RELOAD, text))
         self._write_status()
 
+    def _check_reachable(self, config: Config) -> None:
+        """Refuse to go without keys on sockets that others can reach: the addresses of the file are not those bound."""
+        if not config.keys and any(not address.private for address in self.listen):
+            problem = "the last one is gone, and the server still listens beyond loopback: that takes a restart"
+            raise ConfigError([Problem("keys", problem)])
+
     async def drain(self) -> None:
-        """Stop accepting and let the streams under way end, for `drain_seconds` at most."""
+        """Stop accepting and let the streams under way end, for `drain_seconds` at most. Not up yet: stop at once."""
         if self.draining:
             return
         self.draining = True
+        self.drained.set()
+        if not self._announced:
+            self.stopping.cancel()
+            return
         seconds = self.config.server.drain_seconds
         logger.warning("draining: open streams have %g s; Ctrl-C again stops at once", seconds)
         self.stopping.deadline = trio.current_time() + seconds + KILL_SECONDS
         for slot in self.slots:
+            # A worker that is still starting gets the order when it is ready to follow it.
+            if slot.state is State.READY and slot.channel is not None:
+                await slot.channel.send(Order(Command.DRAIN))
             self._set_state(slot, slot.state)
-        await self._order(Command.DRAIN)
         # The last copies of the sockets: from here a new client is refused instead of waiting for nobody.
         assert self.bound is not None
         self.bound.close()
-
-    async def _order(self, command: Command) -> None:
-        for slot in self.slots:
-            if slot.channel is not None:
-                await slot.channel.send(Order(command))
 
     # -- what the console sees --
 
@@ -267,28 +325,57 @@ class Supervisor:
         self._write_status()
 
     def _write_status(self) -> None:
-        write_status(
-            self.runtime,
-            Status(
-                version=VERSION,
-                start_time=self.start_time,
-                workers=[
-                    Worker(
-                        slot=slot.number,
-                        incarnation=slot.incarnation,
-                        pid=slot.pid,
-                        state=slot.state.value,
-                        restarts=slot.restarts,
-                    )
-                    for slot in self.slots
-                ],
-                listen=list(self.bound.addresses) if self.bound is not None else [],
-                models=list(self.models),
-                providers=list(self.config.providers),
-                keys_required=bool(self.config.keys),
-                demo_key=self.demo_key,
-            ),
+        """Tell the console. A full disk or a removed directory costs the console its news, and nobody a stream."""
+        try:
+            write_status(self.runtime, self._status())
+        except OSError:
+            if not self._mute:
+                logger.exception("status.json cannot be written: the console shows old news")
+            self._mute = True
+        else:
+            self._mute = False
+
+    def _status(self) -> Status:
+        return Status(
+            version=VERSION,
+            start_time=self.start_time,
+            workers=[
+                Worker(
+                    slot=slot.number,
+                    incarnation=slot.incarnation,
+                    pid=slot.pid,
+                    state=slot.state.value,
+                    restarts=slot.restarts,
+                )
+                for slot in self.slots
+            ],
+            listen=list(self.bound.addresses) if self.bound is not None else [],
+            models=list(self.models),
+            providers=list(self.config.providers),
+            keys_required=bool(self.config.keys),
+            demo_key=self.demo_key,
         )
+
+
+def make_runtime_directory() -> Path:
+    """Make the directory that this supervisor shares with its processes; remove those whose supervisor was killed."""
+    for left in Path(tempfile.gettempdir()).glob("hedgerow-*-*"):
+        owner = left.name.split("-")[1]
+        with contextlib.suppress(OSError):
+            if owner.isdecimal() and left.stat().st_uid == os.getuid() and not is_alive(int(owner)):
+                shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"hedgerow-{os.getpid()}-"))
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of that number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 async def _start(command: list[str], descriptors: tuple[int, ...]) -> trio.Process:

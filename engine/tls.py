@@ -14,7 +14,7 @@ from contextlib import ExitStack, suppress
 import trio
 from trio.lowlevel import wait_readable, wait_writable
 
-from engine.stream import RECEIVE_BYTES, Bytes, Stream, translated
+from engine.stream import RECEIVE_BYTES, Broken, Bytes, Stream, translated
 
 RECORD_BYTES = 16384
 """The largest plaintext of one TLS record (RFC 8446, 5.1): no read returns more, a smaller write is all or nothing."""
@@ -74,6 +74,18 @@ class TlsStream(Stream):
             return b""
         except OSError as exc:
             raise translated(exc) from exc
+
+    def is_silent(self) -> bool:
+        """As `Stream.is_silent`; what TLS has to say for itself, such as a session ticket, is no sound."""
+        if not self._ended and not self._sock.pending() and super().is_silent():
+            return True
+        try:
+            self.receive_nowait(1)
+        except trio.WouldBlock:
+            return True
+        except (Broken, trio.ClosedResourceError):
+            return False
+        return False
 
     def send_nowait(self, data: Bytes) -> int:
         """As `Stream.send_nowait`, record by record."""

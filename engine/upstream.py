@@ -19,7 +19,7 @@ from adapters.dialects import StreamTap
 from adapters.errors import ClientError, Failure, GatewayError, Kind, UpstreamError
 from engine.exchange import AttemptRecord
 from engine.http1 import ProtocolError, ResponseParser
-from engine.net import Broken, ConnectError
+from engine.net import Broken, ConnectError, Stream
 from engine.pool import Lease, PoolFull
 from engine.router import Candidate
 
@@ -52,6 +52,8 @@ TRANSITIONS: dict[Stage, frozenset[Stage]] = {
     Stage.CLOSED: frozenset(),
 }
 
+# Bound once: on Python 3.11 a look-up of a member in its class takes ten times as long as one in the module.
+_CONNECT, _SEND, _HEAD, _REFUSED, _BODY, _ENDED, _CLOSED = Stage
 
 NO_ANSWER = ResponseParser(head_bytes_max=1)
 """Stands for the parser before there is a connection; never fed."""
@@ -69,6 +71,7 @@ class Attempt:
         "_parser",
         "_unsent",
         "candidate",
+        "ended",
         "head_bytes_max",
         "now",
         "ready",
@@ -92,9 +95,9 @@ class Attempt:
         self.tap = tap
         self.ready: list[bytes] = []
         self.record = AttemptRecord(candidate.provider, candidate.model)
-        self.stage = Stage.CONNECT
+        self.stage = _CONNECT
         self.now = now
-        self.started = now()
+        self.started = self.ended = now()
         self._message = message
         self._unsent: bytes | memoryview = message
         self._lease: Lease | None = None
@@ -108,21 +111,28 @@ class Attempt:
 
     def streaming(self) -> bool:
         """Whether more of the answer is to come."""
-        return self.stage is Stage.BODY
+        return self.stage is _BODY
 
     # -- the verbs --
 
     async def wait_head(self) -> None:
         """Connect, send and wait for a 2xx head. Raises `UpstreamError` or `ClientError`; resumable when cancelled."""
-        while self.stage is not Stage.BODY:
+        while self.stage is not _BODY:
             try:
-                if self.stage is Stage.CONNECT:
-                    await self._connect()
-                if self.stage is Stage.SEND:
-                    await self._send()
-                if self.stage is Stage.HEAD:
-                    await self._receive_head()
-                if self.stage is Stage.REFUSED:
+                # A request passes straight through the first three stages; the table watches over the rest.
+                if self.stage is _CONNECT:
+                    self._begin(self._idle_connection() or await self._open())
+                lease, parser = self._lease, self._parser
+                assert lease is not None
+                if self.stage is _SEND:
+                    while not self._send(lease.stream):
+                        await lease.stream.wait_writable()
+                    self.stage = _HEAD
+                if self.stage is _HEAD:
+                    while parser.status is None:
+                        self._early = self._feed(await lease.stream.receive())
+                    self._take_head(parser.status)
+                if self.stage is _REFUSED:
                     raise await self._refused()
             except (Broken, ProtocolError, zlib.error) as exc:
                 if not self._replace_dead_connection():
@@ -160,14 +170,14 @@ class Attempt:
             if not tap.finished:
                 raise self._broken(exc) from exc
             # The answer had said that it was finished: what broke afterwards is no loss to the client.
-            self._become(Stage.ENDED)
+            self._become(_ENDED)
             return tap.end()
         self._early = b""
         forward = tap.feed(body) if body else b""
         if tap.done or tap.failure is not None:
-            self._become(Stage.ENDED)
+            self._become(_ENDED)
         elif self._parser.complete:
-            self._become(Stage.ENDED)
+            self._become(_ENDED)
             forward += tap.end()
         return forward
 
@@ -180,12 +190,12 @@ class Attempt:
         if body is None:
             message = f"the answer of {self.candidate.provider} is longer than {bytes_max} bytes"
             raise self.failed(Failure(502, Kind.UPSTREAM, message, code="answer_too_large"), cause="oversize")
-        self._become(Stage.ENDED)
+        self._become(_ENDED)
         return body
 
     async def settle(self) -> None:
         """After a finished stream: wait a moment for its last chunk, so that the connection can be used again."""
-        if self.stage is not Stage.ENDED or self._parser.complete or self._lease is None:
+        if self.stage is not _ENDED or self._parser.complete or self._lease is None:
             return
         with trio.move_on_after(DRAIN_SECONDS_MAX):
             try:
@@ -196,17 +206,18 @@ class Attempt:
 
     def close(self) -> None:
         """Give the connection back when its answer is complete, close it otherwise; write the record's duration."""
-        if self.stage is Stage.CLOSED:
+        if self.stage is _CLOSED:
             return
-        self._become(Stage.CLOSED)
-        self.record.seconds = self.now() - self.started
+        self._become(_CLOSED)
+        self.ended = now = self.now()
+        self.record.seconds = now - self.started
         if self._lease is not None:
-            self._lease.release(reusable=self._parser.reusable)
+            self._lease.release(reusable=self._parser.reusable, now=now)
 
     @property
-    def answer_headers(self) -> list[tuple[bytes, bytes]]:
-        """The headers of the upstream's answer, lower-cased names."""
-        return self._parser.headers
+    def answer(self) -> ResponseParser:
+        """The head of the upstream's answer."""
+        return self._parser
 
     def failed(self, failure: Failure, *, cause: str, retryable: bool = True) -> UpstreamError:
         """Note `cause` in the record and return the error to raise."""
@@ -215,27 +226,32 @@ class Attempt:
 
     # -- the stages --
 
-    async def _connect(self) -> None:
-        candidate = self.candidate
+    def _idle_connection(self) -> Lease | None:
         # A second connection for the same attempt is always a fresh one: the other idle ones may have died together.
-        lease = self.candidate.endpoint.pool.lease_nowait(candidate.endpoint.origin) if self._lease is None else None
-        if lease is None:
-            lease = await self._open(candidate)
+        if self._lease is not None:
+            return None
+        endpoint = self.candidate.endpoint
+        return endpoint.pool.lease_nowait(endpoint.origin, self.started)
+
+    def _begin(self, lease: Lease) -> None:
+        """Start anew on a connection: nothing is sent, and nothing of an answer is there."""
         self._lease = lease
-        if lease.parser is None:
-            self._parser = lease.parser = ResponseParser(head_bytes_max=self.head_bytes_max)
+        parser = lease.parser
+        if parser is None:
+            parser = lease.parser = ResponseParser(head_bytes_max=self.head_bytes_max)
         else:
-            self._parser = lease.parser
-            self._parser.reset()
+            parser.reset()
+        self._parser = parser
         self.record.reused = lease.reused
         self._unsent = self._message
-        self._become(Stage.SEND)
+        self.stage = _SEND
 
-    async def _open(self, candidate: Candidate) -> Lease:
+    async def _open(self) -> Lease:
+        candidate = self.candidate
         provider = candidate.provider
         try:
             with trio.fail_after(candidate.timeouts.connect_seconds):
-                return await self.candidate.endpoint.pool.open(candidate.endpoint.origin)
+                return await candidate.endpoint.pool.open(candidate.endpoint.origin)
         except PoolFull as exc:
             failure = Failure(503, Kind.OVERLOADED, f"too many open connections to {provider}", code="pool_full")
             raise self.failed(failure, cause="pool_full") from exc
@@ -247,37 +263,33 @@ class Attempt:
             failure = Failure(502, Kind.UPSTREAM, f"cannot connect to {provider}: {exc}", code="upstream_unreachable")
             raise self.failed(failure, cause="refused" if exc.phase == "connect" else exc.phase) from exc
 
-    async def _send(self) -> None:
-        assert self._lease is not None
-        stream = self._lease.stream
+    def _send(self, stream: Stream) -> bool:
+        """Hand over what the connection takes of the request; tell whether that was all that is left of it."""
+        unsent = self._unsent
         try:
-            while True:
-                sent = stream.send_nowait(self._unsent)
-                if sent == len(self._unsent):
-                    break
-                self._unsent = memoryview(self._unsent)[sent:]
-                await stream.wait_writable()
+            sent = stream.send_nowait(unsent)
         except Broken:
             # An upstream may refuse a long body early, answer and close: its answer matters more than our broken pipe.
             # When there is none, the read that follows reports the breakage.
             self.record.cause = "reset"
-        self._unsent = b""
-        self._become(Stage.HEAD)
+            return True
+        if sent == len(unsent):
+            return True
+        self._unsent = memoryview(unsent)[sent:]
+        return False
 
-    async def _receive_head(self) -> None:
-        assert self._lease is not None
-        parser, stream = self._parser, self._lease.stream
-        while parser.status is None:
-            self._early = self._feed(await stream.receive())
+    def _take_head(self, status: int) -> None:
         self.record.cause = "ok"
-        self.record.status = parser.status
-        self._become(Stage.BODY if 200 <= parser.status < 300 else Stage.REFUSED)
-        encoding = parser.get(b"content-encoding")
+        self.record.status = status
+        self._become(_BODY if 200 <= status < 300 else _REFUSED)
+        encoding = self._parser.get(b"content-encoding")
+        if encoding is None or encoding in {b"", b"identity"}:
+            return
         if encoding in {b"gzip", b"x-gzip", b"deflate"}:
             # We ask for identity, and some upstreams compress all the same. 32 + 15: zlib's "detect gzip or zlib".
             self._inflate = zlib.decompressobj(47)
             self._early = self._inflate.decompress(self._early)
-        elif encoding not in {None, b"", b"identity"}:
+        else:
             raise ProtocolError(502, "The answer has an encoding that was not asked for.")
 
     def _feed(self, data: bytes) -> bytes:
@@ -295,6 +307,8 @@ class Attempt:
     async def _read_body(self, bytes_max: int) -> bytes | None:
         """Collect the body in `ready`; None when it grows beyond `bytes_max`."""
         assert self._lease is not None
+        if self._parser.complete and not self.ready:
+            return self._early
         if self._early:
             self.ready.append(self._early)
             self._early = b""
@@ -323,7 +337,7 @@ class Attempt:
         if self._answer_started or self._lease is None or not self._lease.reused:
             return False
         self._lease.close()
-        self._become(Stage.CONNECT)
+        self._become(_CONNECT)
         return True
 
     def _broken(self, exc: Exception) -> UpstreamError:

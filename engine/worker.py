@@ -18,8 +18,8 @@ import trio
 
 from engine import accesslog, logs
 from engine.catalogue import Catalogue
-from engine.config import Config, ConfigError, load
-from engine.control import Channel, Command, Event, Message, Order
+from engine.config import Config, ConfigError, load_text
+from engine.control import Channel, Command, Event, Message, Order, receive_first
 from engine.gateway import Gateway
 from engine.hangup import HangupMonitor
 from engine.metrics import Metrics
@@ -39,11 +39,11 @@ request.
 class Worker:
     """A worker's parts, made inside its trio run, and their one order of starting and ending."""
 
-    def __init__(self, config: Config, options: argparse.Namespace) -> None:
+    def __init__(self, config: Config, options: argparse.Namespace, channel: Channel) -> None:
         self.config_path: Path | None = options.config
         self.runtime: Path = options.runtime
         self.incarnation: str = options.incarnation
-        self.channel = Channel(socket.socket(fileno=options.control_fd), Order)
+        self.channel = channel
         self.metrics = Metrics(incarnation=self.incarnation, slot=options.slot)
         self.access_log = accesslog.open_log(config.server.access_log, entries_max=ACCESS_LOG_ENTRIES_MAX)
         self.gateway = Gateway(
@@ -88,24 +88,21 @@ class Worker:
         """Carry out the supervisor's orders. A supervisor that is gone means: drain."""
         while True:
             order = await self.channel.receive()
-            command = order.command if isinstance(order, Order) else Command.DRAIN
-            if command is Command.STOP:
-                self.serving.cancel()
-                return
-            if command is Command.RELOAD:
-                await self._reload()
+            assert not isinstance(order, Message)
+            if order is not None and order.command is Command.RELOAD:
+                await self._reload(order.config)
             elif not self.gateway.draining:
                 self.server.drain()
                 self.serving.deadline = trio.current_time() + self.gateway.config.server.drain_seconds
             if order is None:
                 return
 
-    async def _reload(self) -> None:
-        """Take a new configuration when it is valid; keep the old one, and say so, when it is not."""
+    async def _reload(self, text: str) -> None:
+        """Take the configuration that the supervisor accepted; keep the old one when this process cannot use it."""
         try:
-            config = load(self.config_path, os.environ)
+            config = load_text(text, self.config_path, os.environ)
         except ConfigError as exc:
-            logger.error("the new configuration is not valid, the old one stays: %s", exc)  # noqa: TRY400 - no traceback
+            logger.error("the new configuration is not valid here, the old one stays: %s", exc)  # noqa: TRY400 - no traceback
             await self.channel.send(Message(Event.REJECTED))
             return
         self.gateway.reconfigure(config)
@@ -129,14 +126,22 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    config = load(options.config, os.environ)
-    logs.configure(config.server.log_level)
-    trio.run(_run, config, options)
+    control = socket.socket(fileno=options.control_fd)
+    try:
+        order, received = receive_first(control)
+        config = load_text(order.config, options.config, os.environ)
+        logs.configure(config.server.log_level)
+        trio.run(_run, config, options, control, received)
+    except (EOFError, ConfigError, OSError) as exc:
+        # A file that the configuration names is gone, or standard output is closed: the supervisor tries again, and
+        # a traceback would say no more.
+        print(f"hedgerow worker: {exc or type(exc).__name__}", file=sys.stderr)
+        return 1
     return 0
 
 
-async def _run(config: Config, options: argparse.Namespace) -> None:
-    worker = Worker(config, options)
+async def _run(config: Config, options: argparse.Namespace, control: socket.socket, received: bytes) -> None:
+    worker = Worker(config, options, Channel(control, Order, received))
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

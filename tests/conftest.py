@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.local import Exit, command, why_unavailable
+from engine.demo.local_model import Exit, command, why_unavailable
 
 
 @pytest.fixture(scope="session")

@@ -53,6 +53,8 @@ class Registration:
     provider: "Provider"
     base_url: str
     key: str | None = field(default=None, repr=False)
+    key_env: str | None = None
+    """The variable that the key came from."""
 
 
 def bearer(key: str | None) -> Headers:
@@ -103,6 +105,8 @@ class Provider:
     base_url: str | None = None
     base_url_env: str | None = None
     key_env: str | None = None
+    key_env_others: tuple[str, ...] = ()
+    """Variables that name the key as well, asked in order when `key_env` is not set."""
     key_required: bool = True
     models_path: str = "/models"
     models: tuple[str, ...] = ()
@@ -121,12 +125,18 @@ class Provider:
         """Return where it serves a dialect, None when it does not speak it."""
         return dict(self.dialects).get(dialect)
 
+    def key_variable(self, environ: Mapping[str, str]) -> str | None:
+        """Return the variable that holds its key here, `key_env` when none does."""
+        names = (self.key_env, *self.key_env_others) if self.key_env else ()
+        return next((name for name in names if environ.get(name, "").strip()), self.key_env)
+
     def from_environment(self, environ: Mapping[str, str]) -> Registration | None:
         """Return how the environment configures it, None when it does not. Raises `SettingError`.
 
         Its key must be set and not empty, or for one that needs no key its address.
         """
-        key = environ.get(self.key_env or "", "").strip()
+        variable = self.key_variable(environ)
+        key = environ.get(variable or "", "").strip()
         address = environ.get(self.base_url_env or "", "").strip()
         if not (key if self.key_required else address):
             return None
@@ -141,8 +151,8 @@ class Provider:
         try:
             self.sign(key or None)
         except ValueError as exc:
-            raise SettingError(self.key_env or "", str(exc)) from exc
-        return Registration(self, base_url, key or None)
+            raise SettingError(variable or "", str(exc)) from exc
+        return Registration(self, base_url, key or None, variable if key else None)
 
     def failure(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Failure:
         """Return what an answer that is not 2xx means for the client. Header names are lower-cased; never raises.

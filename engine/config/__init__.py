@@ -43,6 +43,8 @@ __all__ = [
     "describe",
     "load",
     "load_document",
+    "load_text",
+    "read",
 ]
 
 FILE_BYTES_MAX = 4 * 1024 * 1024
@@ -55,13 +57,25 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     Raises `ConfigError` with every problem. Paths in the file are relative to the file. Files and variables that it
     names are read now, so that a reload takes new ones.
     """
+    return load_text(read(path), path, environ)
+
+
+def read(path: Path | None) -> str:
+    """Return the text of the file at `path`, nothing when it is None. Raises `ConfigError` when it cannot be had."""
     if path is None:
-        return load_document({}, environ)
+        return ""
     findings = Findings()
     text = _read(path, findings)
+    findings.raise_problems()
+    return text
+
+
+def load_text(text: str, path: Path | None, environ: Mapping[str, str]) -> Config:
+    """As `load`, of a text that was read from `path` before: for processes that must agree on one state of the file."""
+    findings = Findings()
     document = _parse(text, findings)
     findings.raise_problems()
-    return load_document(document, environ, path=path.absolute())
+    return load_document(document, environ, path=None if path is None else path.absolute())
 
 
 def load_document(document: Mapping[str, object], environ: Mapping[str, str], *, path: Path | None = None) -> Config:

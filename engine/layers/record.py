@@ -1,7 +1,7 @@
 """What is kept of an exchange: one access-log entry, and the counters.
 
 Runs in the exchange's `finally`: synchronous, no formatting, nothing that can fail or wait. Writing is the log's own
-task.
+task. Entries are made by position: eighteen keywords cost twice as much as all the rest of this file.
 """
 
 import time
@@ -29,7 +29,7 @@ def record(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None
         exchange.upstream_model,
         exchange.provider,
         status,
-        outcome.value,
+        outcome,
         duration_seconds,
         exchange.ttft_seconds,
         exchange.usage,
@@ -37,33 +37,34 @@ def record(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None
     for attempt in exchange.attempts:
         metrics.attempt_finished(attempt.provider, attempt.cause, attempt.seconds)
     request = exchange.request
+    ttft_seconds = exchange.ttft_seconds
     gateway.access_log.record(
         Entry(
-            time=time.time(),
-            request_id=exchange.request_id.decode("ascii"),
-            key=exchange.key,
-            method=request.method,
-            path=request.path.decode("ascii", "replace"),
-            surface=exchange.surface.name,
-            model=exchange.model,
-            provider=exchange.provider,
-            upstream_model=exchange.upstream_model,
-            status=status,
-            outcome=outcome.value,
-            bytes_in=len(request.body),
-            bytes_out=downstream.bytes_out,
-            stream=exchange.stream,
-            usage=exchange.usage,
-            ttft_ms=None if exchange.ttft_seconds is None else round(exchange.ttft_seconds * 1000, 3),
-            duration_ms=round(duration_seconds * 1000, 3),
-            attempts=[
+            time.time(),
+            exchange.request_id.decode("ascii"),
+            exchange.key,
+            request.method,
+            request.path.decode("ascii", "replace"),
+            exchange.surface.name,
+            exchange.model,
+            exchange.provider,
+            exchange.upstream_model,
+            status,
+            outcome,
+            len(request.body),
+            downstream.bytes_out,
+            exchange.stream,
+            exchange.usage,
+            None if ttft_seconds is None else milliseconds(ttft_seconds),
+            milliseconds(duration_seconds),
+            [
                 AttemptEntry(
                     attempt.provider,
                     attempt.model,
                     attempt.cause,
                     attempt.status,
                     attempt.reused,
-                    round(attempt.seconds * 1000, 3),
+                    milliseconds(attempt.seconds),
                 )
                 for attempt in exchange.attempts
             ],
@@ -71,10 +72,15 @@ def record(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None
     )
 
 
+def milliseconds(seconds: float) -> float:
+    """Return a duration as logged: in whole microseconds, cut, which is a third of the price of `round`."""
+    return int(seconds * 1e6) / 1e3
+
+
 def record_refusal(gateway: Gateway, status: int, *, seconds: float) -> None:
     """Count and log what never became a request: bytes that are not HTTP, a head that took too long."""
     gateway.metrics.request_started(MALFORMED)
-    gateway.metrics.request_finished(MALFORMED, None, None, status, Outcome.REFUSED.value, seconds)
+    gateway.metrics.request_finished(MALFORMED, None, None, status, Outcome.REFUSED, seconds)
     gateway.access_log.record(
         Entry(
             time=time.time(),
@@ -87,12 +93,12 @@ def record_refusal(gateway: Gateway, status: int, *, seconds: float) -> None:
             provider=None,
             upstream_model=None,
             status=status,
-            outcome=Outcome.REFUSED.value,
+            outcome=Outcome.REFUSED,
             bytes_in=0,
             bytes_out=0,
             stream=False,
             usage=None,
             ttft_ms=None,
-            duration_ms=round(seconds * 1000, 3),
+            duration_ms=milliseconds(seconds),
         )
     )

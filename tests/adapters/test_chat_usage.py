@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from adapters.dialects import chat_usage
 
-COUNTS = st.one_of(st.integers(-2, 5), st.sampled_from([0, 1, 10, 2**53 - 1, 2**53, 1.0, 2.5, None, "7", True, {}, []]))
+COUNTS: st.SearchStrategy[object] = st.one_of(
+    st.integers(-2, 5), st.sampled_from([0, 1, 10, 2**53 - 1, 2**53, 1.0, 2.5, None, "7", True, {}, []])
+)
 DETAILS = st.one_of(
     st.none(),
     st.just("x"),

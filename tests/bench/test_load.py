@@ -3,27 +3,32 @@
 import errno
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from io import StringIO
+from time import perf_counter
 
 import h11
 import httpx
+import psutil
 import pytest
 import trio
 from rich.console import Console
 
 from bench import lane, nginx, upstream
 from bench.client import State, chat_request
-from bench.jobs import AnyJob, Arrivals, Hold, Report, Streams, Unary, quantiles
+from bench.jobs import AnyJob, Arrivals, Hold, Paced, Report, Streams, Unary, quantiles
 from bench.load import run
 from bench.loop import Loop
 from bench.measure import QUICK, Bench, Samples, perform
 from bench.plan import CONTENT_MARK, EVENT_MARK, plan_for
 from bench.process import Cores, busy_share, cores, cpu_seconds, free_port, placed, rss_bytes
 from bench.report import Sheet, Verdict, table
-from bench.subjects import Subject, canned, environment, fetch, worker_pids
+from bench.subjects import Python, Subject, canned, environment, fetch, python, worker_pids
 
 ANYWHERE = Cores(frozenset(), frozenset())
+PLAIN = Python("CPython", "3.11.7", pgo=False, lto=False)
 BRIEF = {"seconds": 0.05, "warmup_s": 0.0}
 
 
@@ -33,7 +38,7 @@ def direct() -> Iterator[Subject]:
         yield subject
 
 
-def job(kind: type[Unary | Streams | Arrivals | Hold], subject: Subject, **fields: object) -> AnyJob:
+def job(kind: type[Unary | Paced | Streams | Arrivals | Hold], subject: Subject, **fields: object) -> AnyJob:
     pids = list(subject.pids)
     return kind(port=subject.port, subject=pids, upstream=pids, **(BRIEF | fields))  # type: ignore[arg-type]
 
@@ -129,6 +134,37 @@ def test_unary_closed_loop(direct: Subject) -> None:
     assert report.latency_ms.p50 <= report.latency_ms.p99 <= report.latency_ms.max
 
 
+def test_unary_open_loop(direct: Subject) -> None:
+    report = run(job(Paced, direct, period_us=1000))
+    assert report.errors == {}
+    assert 0 < report.requests_in_window <= report.requests
+    assert report.latency_ms is not None
+    assert report.latency_ms.count == report.requests
+    assert (report.events, report.ttft_ms) == (0, None)
+
+
+async def test_what_is_answered_after_the_window_is_not_counted_in_it() -> None:
+    def measured(server: upstream.ScriptedUpstream) -> Report:
+        asked = job(Unary, Subject("scripted", server.port, ()), seconds=0.0)
+        loop = Loop(asked, None)
+
+        def answered() -> bool:
+            trio.from_thread.run_sync(server.gate("window is over").set)
+            return loop.observer.requests == 1
+
+        loop.connect().ask(perf_counter())
+        try:
+            return loop.measure(asked, linger=answered)
+        finally:
+            loop.close()
+
+    with trio.fail_after(10):
+        async with upstream.running(script=[{"wait": "window is over"}, {"answer": True}]) as server:
+            report = await trio.to_thread.run_sync(measured, server)
+    assert (report.requests, report.requests_in_window, report.errors) == (1, 0, {})
+    assert report.latency_ms is not None
+
+
 def test_endless_streams(direct: Subject) -> None:
     report = run(job(Streams, direct, streams=20, interval_ms=2.0))
     assert (report.errors, report.opened, report.requests) == ({}, 20, 0)
@@ -200,19 +236,25 @@ def test_quantiles_are_nearest_rank() -> None:
 def samples() -> Samples:
     samples = Samples()
     for ours, theirs in ((100.0, 20.0), (300.0, 30.0), (120.0, 20.0)):
+        samples.add("paced_cpu_us", "gateway", ours)
+        samples.add("paced_cpu_us", "nginx", theirs)
         samples.add("unary_cpu_us", "gateway", ours)
-        samples.add("unary_cpu_us", "nginx", theirs)
+        samples.add("unary_cpu_us", "nginx", theirs / 2)
     for name, value in (("direct", 0.2), ("nginx", 0.3), ("gateway", 0.9)):
         samples.add("ttft_p50_ms", name, value)
     samples.add("held_1000_kb_each", "gateway", 24.0)
+    for name, share in (("nginx", 1.0), ("gateway", 0.9)):
+        samples.add("paced_served_share", name, share)
     return samples
 
 
 def test_rows_compare_within_rounds_and_judge_by_target(samples: Samples) -> None:
     rows = {row.what: row for row in Sheet(samples).rows([1000])}
-    unary = rows["CPU per unary request"]
+    unary = rows["CPU per unary request, same rate"]
     assert unary.ratio == (6.0, 5.0, 10.0)
     assert unary.verdict is Verdict.OK
+    closed = rows["CPU per unary request, closed loop"]
+    assert (closed.ratio, closed.target, closed.verdict) == ((12.0, 10.0, 20.0), "", Verdict.UNKNOWN)
     added = rows["  added, p50 at half load"]
     assert added.spreads["gateway"].median == pytest.approx(0.7)
     assert added.verdict is Verdict.OVER
@@ -226,11 +268,14 @@ def test_the_report_is_shown_and_written(samples: Samples) -> None:
     out = StringIO()
     Console(file=out, width=160).print(table(rows, "a run"))
     assert "6.0 (5.0-10.0)" in out.getvalue()
-    notes = lane.remarks(samples, QUICK, ANYWHERE)
+    notes = lane.remarks(samples, QUICK, ANYWHERE, PLAIN)
+    assert "CPython 3.11.7, built without PGO and LTO" in notes[0]
+    assert ["gateway answered 90% in time" in note for note in notes].count(True) == 1
     written = json.loads(json.dumps(lane.document(rows, samples, QUICK, ANYWHERE, notes)))
     assert written["machine"]["pinned"] is False
+    assert written["machine"]["python"] == python()._asdict()
     assert written["settings"]["rounds"] == QUICK.rounds
-    assert written["samples"]["unary_cpu_us"]["nginx"] == [20.0, 30.0, 20.0]
+    assert written["samples"]["paced_cpu_us"]["nginx"] == [20.0, 30.0, 20.0]
     assert written["problems"] == samples.problems
 
 
@@ -246,7 +291,7 @@ def test_a_round_against_nginx(direct: Subject) -> None:
     path = nginx.find()
     assert path is not None
     brief = QUICK._replace(rounds=1, seconds=0.1, held_seconds=0.1, warmup_s=0.0, streams=10, arrival_events=2)
-    brief = brief._replace(stream_interval_ms=1.0)
+    brief = brief._replace(stream_interval_ms=1.0, slow_mb=1, slow_pause_ms=1.0)
     bench = Bench(brief, direct, wrk=None, perform=run)
     said: list[str] = []
     with nginx.nginx(path, direct.port, ANYWHERE) as subject:
@@ -255,7 +300,11 @@ def test_a_round_against_nginx(direct: Subject) -> None:
         bench.run([direct, subject], said.append)
     bench.hold([lambda: nginx.nginx(path, direct.port, ANYWHERE)], 50, said.append)
     assert bench.samples.problems == []
-    assert {"unary_cpu_us", "event_cpu_us", "ttft_p99_ms", "held_50_mb"} <= bench.samples.values.keys()
+    bench.slow_reader([lambda: nginx.nginx(path, direct.port, ANYWHERE)], said.append)
+    assert bench.samples.problems == []
+    measured = {"unary_cpu_us", "paced_served_share", "paced_p99_ms", "event_cpu_us", "ttft_p99_ms", "held_50_mb"}
+    assert measured | {"slow_before_mb", "slow_peak_mb", "slow_after_mb"} <= bench.samples.values.keys()
+    assert bench.samples.unary_period_us > 0
     assert said[1] == "round 1 of 1"
 
 
@@ -270,6 +319,29 @@ def test_what_would_change_the_gateway_is_kept_from_it(monkeypatch: pytest.Monke
 async def test_worker_pids_come_from_the_status_page() -> None:
     port = free_port()
     assert worker_pids(port) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pgo", "lto"),
+    [
+        ("'--prefix=/opt' '--enable-shared'", False, False),
+        ("'--enable-optimizations' '--with-lto=full'", True, True),
+        ("'--enable-optimizations' '--without-lto'", True, False),
+        (None, False, False),
+    ],
+)
+def test_how_python_was_built(monkeypatch: pytest.MonkeyPatch, arguments: str | None, pgo: bool, lto: bool) -> None:
+    monkeypatch.setattr("sysconfig.get_config_var", {"CONFIG_ARGS": arguments}.get)
+    found = python()
+    assert (found.pgo, found.lto) == (pgo, lto)
+    assert ("PGO" in found.text(), "without" in found.text()) == (True, not pgo)
+
+
+def test_cpu_time_of_a_process_that_has_died() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with pytest.raises(psutil.NoSuchProcess):
+        cpu_seconds([ended.pid])
 
 
 def test_placement_is_undone() -> None:

@@ -62,13 +62,8 @@ class Line:
             raise what
         return what
 
-    def receive_nowait(self, bytes_max: int = 65536) -> bytes:
-        if self.rows and self.opened + self.rows[0][0] <= trio.current_time():
-            what = self.rows.pop(0)[1]
-            if isinstance(what, Broken):
-                raise what
-            return what
-        raise trio.WouldBlock
+    def is_silent(self) -> bool:
+        return not self.rows or self.opened + self.rows[0][0] > trio.current_time()
 
     def send_nowait(self, data: bytes | memoryview) -> int:
         if self.closed:

@@ -125,14 +125,14 @@ def take_apart(data: bytes) -> Raw:
         return raw
     rest = data[len(head) :]
     while True:
-        line, _, rest = rest.partition(b"\r\n")
-        raw.size_lines.append(line)
+        line, end, rest = rest.partition(b"\r\n")
+        raw.size_lines.append(line + end)
         size = re.match(rb"[0-9A-Fa-f]+", line)
         if size is None or not rest:
             return raw
         if int(size[0], 16) == 0:
-            end = re.match(rb"\r?\n|[\s\S]*?\n\r?\n", rest)
-            return raw._replace(trailers=rest[: end.end()] if end else rest)
+            section = re.match(rb"\r?\n|[\s\S]*?\n\r?\n", rest)
+            return raw._replace(trailers=section[0] if section else rest)
         rest = rest[int(size[0], 16) + 2 :]
 
 
@@ -151,10 +151,10 @@ CHUNKED = head(b"Transfer-Encoding: chunked")
 PLAIN = (head(), head(b"Content-Length: 3") + b"abc", CHUNKED + b"3;a\r\nabc\r\n0\r\nA: b\r\n\r\n")
 
 METHODS = {b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"}
-SIZE_LINE = re.compile(
-    rb'[0-9A-Fa-f]{1,16}(;[\w!#$%&\'*+.^`|~-]+(=([\w!#$%&\'*+.^`|~-]+|"([^"\\\0-\x08\n-\x1f\x7f]|\\[^\0-\x08\n-\x1f\x7f])*"))?)*',
-    re.ASCII,
-)
+WORD = rb"[\w!#$%&'*+.^`|~-]+"
+QUOTED = rb'"([^"\\\0-\x08\n-\x1f\x7f]|\\[^\0-\x08\n-\x1f\x7f])*"'
+SIZE_LINE = re.compile(rb"[0-9A-Fa-f]{1,16}(;%b(=(%b|%b))?)*\r\n" % (WORD, WORD, QUOTED), re.ASCII)
+SIZE_LINE_BEGUN = re.compile(rb"([0-9A-Fa-f]{1,16}(;[^\0-\x08\n-\x1f\x7f]*)?\r?)?")
 HOST_FORM = rb"([\w.~%!$&'()*+,;=-]*|\[[\w:.%~-]+\])"
 HOST = re.compile(HOST_FORM + rb"(:\d{0,5})?", re.ASCII)
 TARGET_FORMS = re.compile(
@@ -207,12 +207,9 @@ RULES: dict[str, Rule] = {
     ),
     "chunk lines by the letter, as soon as they begin": Rule(
         lambda raw: (
-            not all(map(SIZE_LINE.fullmatch, raw.size_lines[:-1]))
-            or (
-                raw.size_lines
-                and not re.fullmatch(rb"([0-9A-Fa-f]{1,16}(;[^\x00-\x08\n-\x1f\x7f]*)?)?\r?", raw.size_lines[-1])
+            not all(
+                (SIZE_LINE if line.endswith(b"\r\n") else SIZE_LINE_BEGUN).fullmatch(line) for line in raw.size_lines
             )
-            or (raw.trailers and not SIZE_LINE.fullmatch(raw.size_lines[-1]))
         ),
         CHUNKED + b"3 \r\nabc\r\n" + LAST_CHUNK,
     ),
@@ -462,7 +459,7 @@ def test_chunks_as_llhttp_reads_them(body: bytes) -> None:
         return
     assert not our.requests
     # llhttp refuses a line as soon as it goes wrong; we may wait for its end, which is bounded.
-    open_line = raw.trailers or not SIZE_LINE.fullmatch(raw.size_lines[-1])
+    open_line = raw.trailers or not raw.size_lines[-1].endswith(b"\r\n")
     quicker = refused and our.refused is None and open_line
     # llhttp waits for the end of a chunk line however long it gets, and knows no limit of a body.
     slower = not refused and (our.refused == 413 or (our.refused and by_the_letter))
@@ -506,10 +503,8 @@ def response_rules_apply(data: bytes) -> bool:
         or raw.line[9:12] == b"101"
         or (codings and codings != [b"chunked"])
         or any(len(value) > 18 for value in raw.values(b"content-length"))
-        # llhttp refuses the name of a trailer at its first bad character
-        or re.search(
-            rb"^[\w!#$%&'*+.^`|~-]*([^\w!#$%&'*+.^`|~:\r\n-]|(?<![^\n]):)", raw.trailers, re.ASCII | re.MULTILINE
-        )
+        # llhttp refuses a trailer whose name is not a token with a colon without waiting for the end of the section
+        or re.search(rb"^(?!\r?$)(?:[\w!#$%&'*+.^`|~-]*+(?!:|\Z)|:)", raw.trailers, re.ASCII | re.MULTILINE)
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import httptools
 import pytest
 
 from engine.http1 import (
@@ -15,7 +16,7 @@ from engine.http1 import (
     render_head,
     render_response,
 )
-from engine.http1_grammar import stray_bytes
+from engine.http1_grammar import BLANK_LINE, stray_bytes
 from tests.engine.http1_feeding import LIMITS, Answer, bytewise, cuts, listen
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -93,9 +94,11 @@ def test_accepts(message: bytes, expected: Answer) -> None:
         assert listen(pieces) == expected
 
 
-@pytest.mark.parametrize(
-    "behind", [b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"0\r\n\r\n", b"x", OK, OK + b"\r\n", OK + b"\r\nx", b"\0"]
-)
+SWITCH = b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
+BEHIND = [b"\r\n", b"\n", b"\r", BLANK_LINE, b"0\r\n\r\n", b"x", b"\0", OK, OK + b"\r\n", OK + b"\r\nx", SWITCH]
+
+
+@pytest.mark.parametrize("behind", BEHIND)
 @pytest.mark.parametrize(("message", "expected"), ACCEPTED.values(), ids=ACCEPTED)
 def test_bytes_behind_the_end_cost_the_connection(message: bytes, expected: Answer, behind: bytes) -> None:
     whole = message + behind
@@ -115,7 +118,7 @@ REFUSED: dict[str, bytes] = {
     "long status": b"HTTP/1.1 2000 OK\r\n\r\n",
     "status below 100": b"HTTP/1.1 099 OK\r\n\r\n",
     "two spaces": b"HTTP/1.1  200 OK\r\n\r\n",
-    "switching protocols": b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+    "switching protocols": SWITCH,
     "malformed interim response": b"HTTP/1.1 103 Early\r\nA : b\r\n\r\n",
     "bare LF": OK.replace(b"\r\n", b"\n") + b"\n",
     "bare LF behind a field": OK + b"A: b\n\r\n",
@@ -149,6 +152,23 @@ def test_refuses(message: bytes) -> None:
         assert answer.refused
         assert not answer.complete
         assert not answer.reusable
+
+
+@pytest.mark.parametrize("name", ["bare LF", "bare LF behind a field", "bare CR", "two lengths", "another coding"])
+def test_line_ends_and_framing_do_not_rest_on_llhttp_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    llhttp = httptools.HttpResponseParser
+
+    def lenient(callbacks: object) -> httptools.HttpResponseParser:
+        parser = llhttp(callbacks)
+        parser.set_dangerous_leniencies(
+            lenient_transfer_encoding=True,
+            lenient_optional_lf_after_cr=True,
+            lenient_optional_cr_before_lf=True,
+        )
+        return parser
+
+    monkeypatch.setattr(httptools, "HttpResponseParser", lenient)
+    assert listen([REFUSED[name]]).refused
 
 
 @pytest.mark.parametrize("framing", [b"0\r\nA: ", b"1;"])

@@ -143,3 +143,38 @@ async def test_a_unary_answer_over_the_limit_is_502() -> None:
             answer = await client.post(f"{live.base_url}/chat/completions", json=CHAT, headers=HEADERS)
     assert answer.status_code == 502
     assert answer.json()["error"]["code"] == "answer_too_large"
+
+
+async def test_a_provider_behind_an_http_proxy_is_reached_through_connect() -> None:
+    asked: list[bytes] = []
+
+    async def serve_proxy(client: trio.SocketStream) -> None:
+        head = b""
+        async with client:
+            while b"\r\n\r\n" not in head:
+                head += await client.receive_some()
+            asked.append(head)
+            await client.send_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            async with await trio.open_tcp_stream("127.0.0.1", server.port) as far, trio.open_nursery() as nursery:
+
+                async def copy(source: trio.SocketStream, sink: trio.SocketStream) -> None:
+                    with contextlib.suppress(trio.BrokenResourceError):
+                        async for data in source:
+                            await sink.send_all(data)
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(copy, client, far)
+                nursery.start_soon(copy, far, client)
+
+    async with upstream.running() as server, trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port = listeners[0].socket.getsockname()[1]
+        nursery.start_soon(trio.serve_listeners, serve_proxy, listeners)
+        base_url = "http://somewhere.test:81/v1"
+        options = provider(base_url, proxy=f"http://user:pa%20ss@127.0.0.1:{port}")
+        async with running(document(base_url, providers=options)) as live:
+            assert "data: [DONE]" in await stream(live)
+        nursery.cancel_scope.cancel()
+    assert asked[0].startswith(b"CONNECT somewhere.test:81 HTTP/1.1\r\n")
+    assert b"Basic dXNlcjpwYSBzcw==" in asked[0]
+    assert server.log[0].header("host") == "somewhere.test:81"

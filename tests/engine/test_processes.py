@@ -1,8 +1,10 @@
 """The server as an operator runs it: real processes, real signals, killed workers, drains and reloads under load."""
 
+import contextlib
 import os
 import re
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +16,7 @@ from typing import Any
 
 import httpx
 import msgspec
+import psutil
 import pytest
 import trio
 
@@ -74,10 +77,22 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(config: Path, *, workers: int = 1, preexec: Any = None) -> AsyncIterator[Serving]:
+async def serving(
+    config: Path,
+    *,
+    workers: int = 1,
+    preexec: Any = None,
+    follow_stdin: bool = False,
+    environ: dict[str, str] | None = None,
+) -> AsyncIterator[Serving]:
     """Run the server; whatever a test does, every process of it must be gone afterwards."""
     command = [sys.executable, "-m", "engine", "serve", "--config", str(config), "--workers", str(workers)]
-    process = await trio.lowlevel.open_process(command, stderr=subprocess.PIPE, preexec_fn=preexec)
+    if follow_stdin:
+        command.append("--follow-stdin")
+    stdin = subprocess.PIPE if follow_stdin else None
+    process = await trio.lowlevel.open_process(
+        command, stdin=stdin, stderr=subprocess.PIPE, preexec_fn=preexec, env={**os.environ, **(environ or {})}
+    )
     assert process.stderr is not None
     lines: list[str] = []
     origin = ""
@@ -230,6 +245,76 @@ async def test_an_invalid_configuration_changes_nothing(config: Path) -> None:
         assert (await server.client.get("/v1/models/fast")).status_code == 200
 
 
+async def restarted(server: Serving, slot: int = 0) -> None:
+    """Kill a worker and wait for its replacement."""
+    before = (await server.workers())[slot]
+    os.kill(before["pid"], signal.SIGKILL)
+    with trio.fail_after(20):
+        while True:
+            now = (await server.workers())[slot]
+            if now["pid"] != before["pid"] and now["state"] == "ready":
+                return
+            await trio.sleep(0.05)
+
+
+async def test_a_restarted_worker_runs_on_what_was_accepted_and_not_on_the_file(config: Path) -> None:
+    async with serving(config) as server:
+        config.write_text("not TOML at all")
+        await restarted(server)
+        assert (await server.client.get("/v1/models/fast")).status_code == 200
+
+
+async def test_a_reload_cannot_take_the_last_key_from_a_server_that_others_can_reach(config: Path) -> None:
+    text = config.read_text().replace('"127.0.0.1:0"', '"0.0.0.0:0"')
+    config.write_text(text)
+    async with serving(config) as server:
+        keyless = text.replace('"0.0.0.0:0"', '"127.0.0.1:0"').replace(f'[keys.test]\nvalue = "{KEY}"\n', "")
+        assert "[keys" not in keyless
+        config.write_text(keyless)
+        server.process.send_signal(signal.SIGHUP)
+        await server.wait_log("the last one is gone")
+        port = server.origin.rsplit(":", 1)[1]
+        answer = await server.client.get(f"http://127.0.0.1:{port}/v1/models", headers={"authorization": "Bearer x"})
+        assert answer.status_code == 401
+
+
+async def test_without_its_runtime_directory_the_server_serves_on(config: Path, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    async with serving(config, environ={"TMPDIR": str(scratch)}) as server:
+        (runtime,) = scratch.iterdir()
+        shutil.rmtree(runtime)
+        pid = _worker_of(server.process.pid)
+        os.kill(pid, signal.SIGKILL)
+        await server.wait_log("status.json cannot be written")
+        with trio.fail_after(20):
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    if (await server.client.post("/v1/chat/completions", json=CHAT)).status_code == 200:
+                        break
+                await trio.sleep(0.05)
+
+
+def _worker_of(supervisor: int) -> int:
+    (worker,) = [
+        child.pid for child in psutil.Process(supervisor).children() if "engine.worker" in " ".join(child.cmdline())
+    ]
+    return int(worker)
+
+
+async def test_what_a_killed_supervisor_left_behind_is_removed_by_the_next(config: Path, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    async with serving(config, environ={"TMPDIR": str(scratch)}) as server:
+        server.process.kill()
+        await server.process.wait()
+    (left,) = scratch.iterdir()
+    async with serving(config, environ={"TMPDIR": str(scratch)}) as server:
+        assert (await server.client.get("/health")).status_code == 200
+        (there,) = scratch.iterdir()
+        assert there != left
+
+
 async def test_sigterm_lets_open_streams_end(config: Path, scripted: ScriptedUpstream) -> None:
     scripted.enqueue([DELTA, {"wait": "go"}, {"answer": True}])
     async with serving(config) as server:
@@ -266,6 +351,55 @@ async def test_a_drain_ends_after_drain_seconds(config: Path, scripted: Scripted
             assert await server.process.wait() == 0
 
 
+async def test_the_end_of_a_followed_stdin_drains(config: Path, scripted: ScriptedUpstream) -> None:
+    scripted.enqueue([DELTA, {"wait": "go"}, {"answer": True}])
+    async with serving(config, follow_stdin=True) as server:
+        text: list[str] = []
+        async with trio.open_nursery() as nursery:
+
+            async def read() -> None:
+                text.append(await stream_text(server))
+
+            nursery.start_soon(read)
+            await scripted.wait_request()
+            assert server.process.stdin is not None
+            await server.process.stdin.send_all(b"what comes in means nothing\n")
+            assert (await server.client.get("/health")).status_code == 200
+            await server.process.stdin.aclose()
+            await server.wait_log("draining")
+            scripted.gate("go").set()
+        assert "data: [DONE]" in text[0]
+        with trio.fail_after(10):
+            assert await server.process.wait() == 0
+
+
+@pytest.mark.parametrize("stdin", [subprocess.DEVNULL, b""], ids=["device", "pipe"])
+async def test_a_server_that_is_told_to_end_before_it_serves_does(config: Path, stdin: int | bytes) -> None:
+    config.write_text(toml("http://127.0.0.1:9/v1", drain_seconds=600))
+    with trio.fail_after(20):
+        done = await trio.run_process(
+            [sys.executable, "-m", "engine", "serve", "--config", str(config), "--follow-stdin"],
+            stdin=stdin,
+            capture_stderr=True,
+        )
+    assert b"Traceback" not in done.stderr
+    assert b"serves on" not in done.stderr
+
+
+async def test_sigterm_while_the_first_worker_starts_waits_for_nothing(config: Path) -> None:
+    config.write_text(toml("http://127.0.0.1:9/v1", drain_seconds=600, console=False))
+    command = [sys.executable, "-m", "engine", "serve", "--config", str(config)]
+    with trio.fail_after(20):
+        process = await trio.lowlevel.open_process(command, stderr=subprocess.PIPE)
+        while not psutil.Process(process.pid).children():
+            await trio.sleep(0.005)
+        process.terminate()
+        assert process.stderr is not None
+        said = b"".join([data async for data in process.stderr])
+        assert await process.wait() == 0
+    assert b"Traceback" not in said
+
+
 async def test_sigint_twice_stops_at_once(config: Path, scripted: ScriptedUpstream) -> None:
     scripted.enqueue([DELTA, {"stall": True}])
     async with serving(config) as server:
@@ -293,8 +427,8 @@ async def test_workers_do_not_outlive_a_killed_supervisor(config: Path) -> None:
 
 def _alive(pid: int) -> bool:
     try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
 
 

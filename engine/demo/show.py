@@ -1,12 +1,13 @@
-"""`hedgerow demo`: the main job, seen at once. A real model, the gateway before it, one answer streamed through both.
+"""The demo's course: a model, the gateway before it, one answer through both, and on until Ctrl-C.
 
-    _upstream()   the local model, or where there is none the scripted upstream      a child process
-    _gateway()    `hedgerow serve` with a configuration made for this moment         a child process
-    _ask()        one streamed chat completion through the gateway, as any client would ask it
+    _best_upstream()   the local model, or where there is none the scripted upstream   a child process
+    _gateway()         `hedgerow serve` with a configuration made for this moment      a child process
+    _ask()             one streamed chat completion through the gateway, as any client would ask it
 
 The rule: every wait is bounded, and every way out, Ctrl-C at any moment included, goes through the ends of those
-blocks, which stop their child. Nothing is kept: the configuration lives in a temporary directory, the key in memory.
-The gateway is a process like any other here, so what one sees is what one gets.
+blocks, which stop their child. A demo that is killed has no way out, but its children follow the pipe it held, which
+is their stdin, and end by themselves. Nothing is kept: the configuration lives in a temporary directory, the key in
+memory. The gateway is a process like any other here, so what one sees is what one gets.
 """
 
 import hashlib
@@ -27,9 +28,9 @@ import httpx
 import trio
 
 from adapters.providers import local, scripted
-from engine.child import Child, ChildError
-from engine.demo_screen import Access, Figures, OutputClosed, Screen
-from engine.local import LocalModelError, Progress, local_model
+from engine.demo.child import Child, ChildError
+from engine.demo.local_model import LocalModelError, Progress, local_model
+from engine.demo.screen import Access, Figures, OutputClosed, Screen
 
 HOST = "127.0.0.1"
 ALIAS = "demo"
@@ -38,6 +39,9 @@ ANSWER_TOKENS_MAX = 160
 
 SCRIPTED_MODULE = "bench.upstream"
 """Run, not imported: the bench is outside the engine. Its one model is called as its provider is."""
+
+KEY_BYTES = 10
+"""Enough for a key that lives for minutes on loopback, and short enough for a line of a snippet in a terminal."""
 
 UPSTREAM_SECONDS_MAX = 20.0
 GATEWAY_SECONDS_MAX = 30.0
@@ -95,9 +99,10 @@ async def _run(port: int, once: bool, screen: Screen) -> int:
             nursery.start_soon(_end_when_told, signals, nursery.cancel_scope)
             try:
                 async with AsyncExitStack() as stack:
-                    gateway, upstream = await _show(stack, port, screen)
+                    gateway, upstream, models = await _show(stack, port, screen)
                     code = 0
                     if not once:
+                        screen.access(gateway.access, models)
                         screen.say("\nServing. Ctrl-C ends it.")
                         await _first_to_end(gateway.child, upstream.child)
             except (DemoError, ChildError, LocalModelError, OSError, httpx.HTTPError) as exc:
@@ -115,8 +120,8 @@ async def _end_when_told(signals: AsyncIterator[int], scope: trio.CancelScope) -
         scope.cancel()
 
 
-async def _show(stack: AsyncExitStack, port: int, screen: Screen) -> tuple[Gateway, Upstream]:
-    """Start everything, ask, and print the answer and what to copy. What was started ends with `stack`."""
+async def _show(stack: AsyncExitStack, port: int, screen: Screen) -> tuple[Gateway, Upstream, list[str]]:
+    """Start everything, ask, print the answer, return the models' names too. What was started ends with `stack`."""
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hedgerow-", ignore_cleanup_errors=True)))
     upstream = await _best_upstream(stack, screen)
     gateway = await stack.enter_async_context(_gateway(directory, upstream, port, screen))
@@ -131,8 +136,7 @@ async def _show(stack: AsyncExitStack, port: int, screen: Screen) -> tuple[Gatew
             listed = (await client.get("/models")).raise_for_status().json()
     if patience.cancelled_caught:
         raise DemoError(f"the answer took longer than {ANSWER_SECONDS_MAX:g} s")
-    screen.access(gateway.access, [entry["id"] for entry in listed["data"]])
-    return gateway, upstream
+    return gateway, upstream, [entry["id"] for entry in listed["data"]]
 
 
 # -- the children ------------------------------------------------------------------------------------------------------
@@ -179,14 +183,14 @@ async def _scripted() -> AsyncIterator[Upstream]:
 @asynccontextmanager
 async def _gateway(directory: Path, upstream: Upstream, port: int, screen: Screen) -> AsyncIterator[Gateway]:
     """Run the gateway for the length of the block, on `port` or another. Raises DemoError when it never gets ready."""
-    key = f"sk-hedgerow-{secrets.token_urlsafe(24)}"
+    key = f"sk-hedgerow-{secrets.token_hex(KEY_BYTES)}"
     for tries_left in reversed(range(PORT_TRIES)):
         chosen = free_port(port)
         path = directory / "hedgerow.toml"
         path.write_text(configuration(chosen, key, upstream), encoding="utf-8")
         child = await Child.start(
             "the gateway",
-            [sys.executable, "-m", "engine", "serve", "--config", str(path)],
+            [sys.executable, "-m", "engine", "serve", "--config", str(path), "--follow-stdin"],
             announces=False,
             environ={**os.environ, "HEDGEROW_DEMO_KEY": key},
         )

@@ -5,7 +5,7 @@ order things end; it holds the reading end of a pipe as its stdin, which closes 
 it says goes to an unnamed temporary file and is looked at only when it failed. A child that *announces* something does
 so in lines on stdout, which its starter then reads.
 
-What the child is and what its lines mean is its starter's business: `engine.local`, `engine.demo`.
+What the child is and what its lines mean is its starter's business: `local_model`, `show`.
 """
 
 import os

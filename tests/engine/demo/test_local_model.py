@@ -15,8 +15,8 @@ import pytest
 import trio
 
 from adapters.providers import local as names
-from engine import local
-from engine.local import Exit, LocalModelError, Phase, Progress, local_model, why_unavailable
+from engine.demo import local_model as local
+from engine.demo.local_model import Exit, LocalModelError, Phase, Progress, local_model, why_unavailable
 
 Install = Callable[[str], Path]
 

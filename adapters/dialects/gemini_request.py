@@ -1,0 +1,191 @@
+"""Gemini requests: the path names the model and the action, the body passes as the bytes it came in.
+
+What follows `/models/` is `{model}:{action}`; a model's name may hold slashes, colons and percent-encoding, so the last
+colon divides. The action decides whether the answer is a stream, and the query how a stream is written: server-sent
+events with `alt=sse`, else one JSON array. Of the body only the number of candidates is read; field names may be
+camelCase or snake_case, as protobuf's JSON has it (both are in use by Google's own SDKs). A body is refused when it is
+not JSON in UTF-8; anything else in it is the upstream's to judge.
+
+The query goes no further: it may hold the client's key, and `alt` is set anew.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from urllib.parse import parse_qsl, quote, unquote
+
+import msgspec
+from msgspec import Raw
+
+from adapters import lenient
+from adapters.dialects import Request
+from adapters.errors import ClientError, Failure, Kind
+
+GENERATE = "generateContent"
+STREAM = "streamGenerateContent"
+COUNT = "countTokens"
+ACTIONS = frozenset({GENERATE, STREAM, COUNT})
+"""What may be asked of an upstream with its key; other methods of a model are not served."""
+
+RESOURCE = "models/"
+"""What names of models begin with in this API, except in the path itself, where it is written already."""
+
+PATH_SAFE = "/:@!$&'()*+,;=~"
+
+_CONFIGURATIONS = ("generationConfig", "generation_config")
+_CANDIDATE_COUNTS = ("candidateCount", "candidate_count")
+_COUNTED_REQUESTS = ("generateContentRequest", "generate_content_request")
+_ALT = frozenset({"alt", "$alt"})
+_STEP = re.compile(r"\.{0,2}")
+_MODEL_CHARACTERS_MAX = 1024
+_MEMBERS = msgspec.json.Decoder(dict[str, Raw])
+_ENCODER = msgspec.json.Encoder()
+
+
+class GeminiRequest(Request, frozen=True):
+    """A request and what its path and query say about the answer."""
+
+    action: str = GENERATE
+    array: bool = False
+    """Whether the stream is to be one JSON array instead of server-sent events."""
+
+
+def is_generation(argument: bytes) -> bool:
+    """Whether what the path asks for is a generation; anything else is a unary question about one."""
+    return argument.rpartition(b":")[2] in {GENERATE.encode(), STREAM.encode()}
+
+
+def parse_request(body: bytes, argument: bytes = b"", query: bytes = b"") -> GeminiRequest:
+    """Read a request. Raises `ClientError` that names what is wrong and where; takes linear time.
+
+    `argument` is the rest of the path behind `/models/`, still percent-encoded; `query` the raw query.
+    """
+    model, action = _target(argument)
+    fields, body = _fields(body)
+    stream = action == STREAM
+    return GeminiRequest(
+        model=model,
+        stream=stream,
+        usage_wanted=True,
+        choices=_choices(fields),
+        fields=fields,
+        body=body,
+        action=action,
+        array=stream and _alt(query) != "sse",
+    )
+
+
+def render_request(request: Request, *, model: str, inject_usage: bool = False, drop_usage: bool = False) -> bytes:
+    """Return the body for an upstream that calls the model `model`: the original bytes, for the path names the model.
+
+    Only a body that names it too is written anew. Usage is always reported, so both options change nothing.
+    """
+    if model == request.model:
+        return request.body
+    fields = _renamed(request.fields, model)
+    for name in _COUNTED_REQUESTS:
+        raw = request.fields.get(name)
+        if raw is not None:
+            inner = _members(raw)
+            renamed = _renamed(inner, model)
+            if renamed is not inner:
+                fields = {**fields, name: Raw(_ENCODER.encode(renamed))}
+    return request.body if fields is request.fields else _ENCODER.encode(fields)
+
+
+def upstream_path(path: str, request: Request, *, model: str) -> str:
+    """Return where to ask, below the provider's base URL: `path` is where it keeps its models.
+
+    A stream is always asked for as server-sent events, however the client wants it written.
+    """
+    assert isinstance(request, GeminiRequest)
+    name = quote(model.removeprefix(RESOURCE), safe=PATH_SAFE)
+    return f"{path}/{name}:{request.action}" + ("?alt=sse" if request.stream else "")
+
+
+def refusal(status: int, message: str, *, param: str | None = None, code: str | None = None) -> ClientError:
+    """Return the error of a request that cannot be served as it stands."""
+    kind = Kind.NOT_FOUND if status == 404 else Kind.INVALID_REQUEST
+    return ClientError(Failure(status, kind, message, code=code, param=param))
+
+
+def _target(argument: bytes) -> tuple[str, str]:
+    text = unquote(argument.decode("ascii", "replace"), errors="replace")
+    model, _, action = text.rpartition(":")
+    if action not in ACTIONS or not model:
+        shown = text if len(text) < 200 else text[:200] + "…"
+        served = ", ".join(sorted(ACTIONS))
+        raise refusal(404, f"Unknown method: models/{shown!s}. Ask a model, as models/MODEL:METHOD, for {served}.")
+    model = model.removeprefix(RESOURCE)
+    # A step of "..", in whatever disguise, must not lead to another resource than a model.
+    if len(model) > _MODEL_CHARACTERS_MAX or any(_STEP.fullmatch(step) for step in model.split("/")):
+        raise refusal(400, "Invalid model name in the path.", param="model")
+    if not model.isprintable() or "\ufffd" in model or "\\" in model:
+        raise refusal(400, "Invalid characters in the model name in the path.", param="model")
+    return model, action
+
+
+def _alt(query: bytes) -> str:
+    """Return how the answer is to be written; the last `alt` counts, as Google has it."""
+    if b"alt" not in query:
+        return ""
+    values = [value for name, value in parse_qsl(query.decode("ascii", "replace")) if name in _ALT]
+    return values[-1].lower() if values else ""
+
+
+def _choices(fields: Mapping[str, Raw]) -> int:
+    for configuration in map(fields.get, _CONFIGURATIONS):
+        members = {} if configuration is None else _members(configuration)
+        for value in map(members.get, _CANDIDATE_COUNTS):
+            digits = b"" if value is None else bytes(value)
+            if digits.isdigit() and len(digits) < 5:
+                return max(int(digits), 1)
+    return 1
+
+
+def _renamed(fields: dict[str, Raw], model: str) -> dict[str, Raw]:
+    """Return the members with `model` named anew, the same object when they name none."""
+    raw = fields.get("model")
+    if raw is None or bytes(raw)[:1] != b'"':
+        return fields
+    return {**fields, "model": Raw(_ENCODER.encode(RESOURCE + model.removeprefix(RESOURCE)))}
+
+
+def _members(raw: Raw) -> dict[str, Raw]:
+    """Return an object's members; none of what is no object, which the upstream may judge."""
+    try:
+        return _MEMBERS.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return {}
+
+
+# -- the body ----------------------------------------------------------------------------------------------------------
+
+
+def _fields(body: bytes) -> tuple[dict[str, Raw], bytes]:
+    """Return the members and the body they stand in, which differs from `body` only in repaired surrogates."""
+    if not body or body.isspace():
+        raise refusal(400, "The request body is empty; a JSON object is required.")
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError as exc:
+            raise refusal(400, f"The request body is not valid UTF-8 (byte {exc.start}).") from exc
+    # Agents cut tool results by UTF-16 length and send half a character; U+FFFD says so, and upstreams accept it.
+    for candidate in _and_repaired(body):
+        try:
+            return _MEMBERS.decode(candidate), candidate
+        except msgspec.ValidationError as exc:
+            raise refusal(400, "The request body must be a JSON object.") from exc
+        except RecursionError as exc:
+            raise refusal(400, "The request body is nested too deeply.") from exc
+        except msgspec.DecodeError as exc:
+            # The decoder's sentence holds the position, or says that the input ended too early.
+            what = str(exc) if "byte" in str(exc) else f"{exc} (byte {len(body)})"
+    raise refusal(400, f"Invalid JSON payload received: {what}.")
+
+
+def _and_repaired(body: bytes) -> Iterator[bytes]:
+    yield body
+    repaired = lenient.repair_surrogates(body)
+    if repaired is not body:
+        yield repaired

@@ -1,0 +1,110 @@
+"""The Messages dialect, as Anthropic's API reference has it and as its compatible servers speak it.
+
+This is the module the registry finds; its parts are `messages_request` (what a client asks), `messages_document` and
+`messages_usage` (what an upstream says, unary or in one event), `messages_tap` (a stream on its way through) and
+`messages_errors` (what a client is told instead). Requests and streams keep every byte that need not change.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from adapters import lenient
+from adapters.dialects import ModelEntry
+from adapters.dialects.messages_document import read_answer
+from adapters.dialects.messages_errors import error_body, error_event, error_status
+from adapters.dialects.messages_request import is_generation, parse_request, render_request, upstream_path
+from adapters.dialects.messages_tap import Tap
+
+__all__ = [
+    "FORWARDED_ANSWER_HEADERS",
+    "FORWARDED_REQUEST_HEADERS",
+    "KEEPALIVE",
+    "REQUEST_ID_HEADERS",
+    "REQUIRED_REQUEST_HEADERS",
+    "STREAM_CONTENT_TYPE",
+    "Tap",
+    "error_body",
+    "error_event",
+    "error_status",
+    "is_generation",
+    "model_body",
+    "models_body",
+    "parse_request",
+    "read_answer",
+    "read_models",
+    "render_request",
+    "upstream_path",
+]
+
+KEEPALIVE = b'event: ping\ndata: {"type": "ping"}\n\n'
+"""What the vendor sends; legal anywhere in a stream, in front of `message_start` too."""
+
+STREAM_CONTENT_TYPE = b"text/event-stream; charset=utf-8"
+
+REQUEST_ID_HEADERS = (b"x-request-id", b"request-id")
+"""The second is where the SDKs of this dialect look for the id that they show on errors."""
+
+FORWARDED_REQUEST_HEADERS = frozenset({b"anthropic-version", b"anthropic-beta"})
+"""Upstreams of this dialect judge both; agents repair themselves by what a refused beta's 400 says."""
+
+REQUIRED_REQUEST_HEADERS = ((b"anthropic-version", b"2023-06-01"),)
+"""Sent when the client sent none. The version that every server of this dialect knows: later ones refuse requests that
+were legal under it (platform.claude.com, versions).
+"""
+
+FORWARDED_ANSWER_HEADERS: frozenset[bytes] = frozenset()
+"""The vendor's own (`anthropic-organization-id`, rate limits) speak of the gateway's account, not of the client's."""
+
+_SECONDS_A_DAY = 86_400
+_ENCODER = msgspec.json.Encoder()
+
+
+def models_body(entries: Iterable[ModelEntry]) -> bytes:
+    """Return GET /models: every entry, in order, on one page."""
+    items = [_model(entry) for entry in entries]
+    first, last = (items[0]["id"], items[-1]["id"]) if items else (None, None)
+    return _ENCODER.encode({"data": items, "has_more": False, "first_id": first, "last_id": last})
+
+
+def model_body(entry: ModelEntry) -> bytes:
+    """Return GET /models/{model}."""
+    return _ENCODER.encode(_model(entry))
+
+
+def read_models(body: bytes) -> tuple[str, ...]:
+    """Return the model names of an upstream's list, each once, in its order. Raises `ValueError` when it is none."""
+    document = lenient.decode(body)
+    items = document.get("data") if isinstance(document, dict) else None
+    if not isinstance(items, list):
+        raise ValueError("not a model list")  # noqa: TRY004 - the bytes are at fault, not a caller's argument
+    names = [item["id"] for item in items if isinstance(item, dict) and isinstance(item.get("id"), str)]
+    return tuple(dict.fromkeys(lenient.text(name) for name in names if name))
+
+
+def _model(entry: ModelEntry) -> dict[str, str]:
+    return {
+        "type": "model",
+        "id": entry.id,
+        "display_name": entry.id,
+        "created_at": _timestamp(entry.created),
+        "lifecycle": "active",
+    }
+
+
+def _timestamp(seconds: int) -> str:
+    """Return unix seconds as RFC 3339 text in UTC. The vendor, too, gives the epoch where a date is not known.
+
+    The calendar by arithmetic: the year begins in March, so that the leap day is its last one.
+    """
+    days, second = divmod(max(seconds, 0), _SECONDS_A_DAY)
+    days += 719_468  # from 0000-03-01 to the epoch
+    era, day_of_era = divmod(days, 146_097)
+    year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36_524 - day_of_era // 146_096) // 365
+    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    march_month = (5 * day_of_year + 2) // 153
+    day = day_of_year - (153 * march_month + 2) // 5 + 1
+    month = march_month + 3 if march_month < 10 else march_month - 9
+    year = 400 * era + year_of_era + (month <= 2)
+    clock = f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"
+    return f"{year:04}-{month:02}-{day:02}T{clock}Z"

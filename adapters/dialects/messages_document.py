@@ -1,0 +1,138 @@
+"""Messages documents: what a unary answer or one event of a stream says, decoded no further than needed.
+
+Every member is decoded as `Raw`: whether it says anything is seen from its bytes, so an odd type costs nothing and
+breaks nothing. A document the strict reader refuses gets a second, lenient reading; only what is not a JSON object at
+all is no document. Blocks and deltas are judged by one rule, whatever their type, since the vendor keeps adding types:
+one that holds anything beside its `type` is content.
+"""
+
+import json
+import re
+
+import msgspec
+from msgspec import Raw
+
+from adapters import lenient
+from adapters.dialects import Answer
+from adapters.dialects.messages_errors import read_error
+from adapters.dialects.messages_usage import read_counts
+from adapters.errors import Failure, Kind
+from adapters.upstream_errors import excerpt
+
+NOTHING = Raw(b"")
+
+_EMPTY = frozenset({b"", b"null", b'""', b"[]", b"{}", b"false", b"0"})
+_OPENINGS = (b"[", b"{")
+_HOLLOW = re.compile(rb"\[\s*\]|\{\s*\}")
+_ERROR = b'"error"'
+
+
+class Document(msgspec.Struct):
+    """An answer or an event: the members that anything is decided by."""
+
+    type: Raw = NOTHING
+    message: Raw = NOTHING
+    content: Raw = NOTHING
+    content_block: Raw = NOTHING
+    delta: Raw = NOTHING
+    usage: Raw = NOTHING
+    error: Raw = NOTHING
+    input_tokens: Raw = NOTHING
+    """Of a token count."""
+
+    @property
+    def kind(self) -> bytes:
+        """Its type as a word, b"" when it has none."""
+        written = bytes(self.type)
+        return written[1:-1] if written[:1] == b'"' and b"\\" not in written else b""
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it is an error, in this dialect's envelope or in another's."""
+        return bytes(self.type) == _ERROR or says(self.error)
+
+
+_DOCUMENT = msgspec.json.Decoder(Document)
+_MEMBERS = msgspec.json.Decoder(dict[str, Raw])
+_ITEMS = msgspec.json.Decoder(list[Raw])
+_REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def says(raw: Raw) -> bool:
+    """Whether a member is there and truthy."""
+    value = bytes(raw)
+    return value not in _EMPTY and (value[:1] not in _OPENINGS or _HOLLOW.fullmatch(value) is None)
+
+
+def holds(part: Raw) -> bool:
+    """Whether a block or a delta holds anything beside its type."""
+    return says(part) and any(says(value) for name, value in members(part).items() if name != "type")
+
+
+def read_document(payload: bytes) -> Document | None:
+    """Return what a payload or body says, None when it is not a JSON object. Never raises."""
+    try:
+        return _DOCUMENT.decode(payload)
+    except _REFUSALS:
+        pass
+    value = _leniently(payload)
+    if not isinstance(value, dict):
+        return None
+    return Document(**{name: _raw(value.get(name)) for name in Document.__struct_fields__})
+
+
+def members(raw: Raw) -> dict[str, Raw]:
+    """Return an object's members, none when it is no object. Never raises."""
+    try:
+        return _MEMBERS.decode(raw)
+    except _REFUSALS:
+        value = _leniently(raw)
+        return {name: _raw(each) for name, each in value.items()} if isinstance(value, dict) else {}
+
+
+def items(raw: Raw) -> list[Raw]:
+    """Return an array's items, none when it is no array. Never raises."""
+    try:
+        return _ITEMS.decode(raw)
+    except _REFUSALS:
+        value = _leniently(raw)
+        return [_raw(each) for each in value] if isinstance(value, list) else []
+
+
+def read_answer(body: bytes) -> Answer:
+    """Read a unary 2xx answer, a message or a token count. Never raises: anything else comes back as its failure.
+
+    A message without a block is an answer: models may end a turn in silence, or refuse before the first one.
+    """
+    document = read_document(body)
+    if document is None:
+        return Answer(failure=not_this_dialect(body, "an answer"))
+    usage = read_counts(document.usage).usage()
+    if document.is_error:
+        return Answer(usage, failure=read_error(body))
+    if bytes(document.content).startswith(b"["):
+        return Answer(usage, any(map(holds, items(document.content))))
+    if bytes(document.input_tokens):
+        return Answer(content=True)
+    return Answer(usage, failure=not_this_dialect(body, "an answer"))
+
+
+def not_this_dialect(body: bytes, expected: str) -> Failure:
+    """Return the failure of an upstream that sent something else, with a glimpse of it."""
+    shown = excerpt(body)
+    message = f"The upstream sent something that is not {expected} of this API" + (f": {shown}" if shown else ".")
+    return Failure(502, Kind.UPSTREAM, message, code="upstream_protocol_error")
+
+
+def _leniently(document: bytes | Raw) -> object:
+    try:
+        return lenient.decode(document)
+    except lenient.NotJsonError:
+        return None
+
+
+def _raw(value: object) -> Raw:
+    try:
+        return Raw(json.dumps(value).encode()) if value is not None else NOTHING
+    except RecursionError:
+        return NOTHING
