@@ -46,7 +46,7 @@ RETRY_SECONDS_MAX = 7 * 86_400.0
 _CREDENTIAL_REASON = re.compile(r"API_KEY_|ACCESS_TOKEN_|CREDENTIALS_|CONSUMER_|SERVICE_DISABLED\Z|BILLING_DISABLED\Z")
 """Reasons that speak of who asks, not of what is asked (google/api/error_reason.proto)."""
 _WORD_CHARACTERS_MAX = 200
-_DURATION = re.compile(r"\d{1,12}(?:\.\d{1,9})?s")
+_DURATION = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?s")
 
 
 class Details(NamedTuple):

@@ -128,7 +128,7 @@ def remarks(samples: Samples, settings: Settings, placement: Cores, interpreter:
         if min(shares) < _SERVED_SHARE_MIN:
             said.append(
                 f"At the same rate {name} answered {min(shares):.0%} in time in its worst round: where requests queue, "
-                "CPU figures are those of a closed loop, and latencies grow with the window."
+                "its CPU and latency figures at that rate are not those of half load."
             )
     if not placement.subject or placement.subject == placement.others:
         said.append("Nothing is pinned to a core of its own here: rates and latencies mix subject, upstream and load.")

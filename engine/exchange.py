@@ -39,7 +39,7 @@ class AttemptRecord:
         self.provider = provider
         self.model = model
         self.status: int | None = None
-        self.cause = "ok"
+        self.cause = "cancelled"
         self.reused = False
         self.seconds = 0.0
 

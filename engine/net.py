@@ -22,6 +22,7 @@ __all__ = [
     "Stream",
     "TlsStream",
     "accept",
+    "accept_nowait",
     "accept_tls",
     "client_tls_context",
     "connect_tls",
@@ -119,14 +120,24 @@ async def accept(listener: socket.socket) -> socket.socket:
     """Wait for a connection and return its socket, for `Stream` or `accept_tls`. Always a checkpoint.
 
     Raises OSError when the process is out of descriptors or memory: then take a nap, the connection stays in the queue.
-    Connections that died in the queue are passed over.
     """
     while True:
         await wait_readable(listener.fileno())
+        sock = accept_nowait(listener)
+        if sock is not None:
+            return sock
+
+
+def accept_nowait(listener: socket.socket) -> socket.socket | None:
+    """Return the socket of a connection that is already there, None when there is none. Raises OSError as `accept`.
+
+    Connections that died in the queue are passed over.
+    """
+    while True:
         try:
             sock, _ = listener.accept()
         except BlockingIOError:
-            continue
+            return None
         except OSError as exc:
             if exc.errno in ACCEPT_AGAIN:
                 continue

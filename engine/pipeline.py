@@ -1,6 +1,6 @@
 """The order of the layers around every exchange, readable on one screen.
 
-    authenticate -> admit -> the surface's action -> record
+    authenticate -> admit (generations only) -> the surface's action -> record
 
 Recording stands in a `finally` and is synchronous, so every exchange is recorded once, whatever happened and whoever
 cancelled it. This is also the outermost layer: it decides whose fault a failure is, and it is the one place that
@@ -28,7 +28,6 @@ from engine.routes import Action, Match
 logger = logging.getLogger(__name__)
 
 ACTIONS: dict[Action, Callable[[Gateway, Exchange, Downstream], Awaitable[None]]] = {
-    Action.GENERATE: generate,
     Action.MODEL_LIST: answers.model_list,
     Action.MODEL: answers.model,
     Action.HEALTH: answers.health,
@@ -50,9 +49,13 @@ async def serve_exchange(gateway: Gateway, request: Request, match: Match, downs
     gateway.metrics.request_started(match.surface.name)
     try:
         authenticate(gateway.keys, exchange)
+        action = match.surface.action
+        if action is not Action.GENERATE:
+            await ACTIONS[action](gateway, exchange, downstream)
+            return
         gateway.admission.enter()
         try:
-            await ACTIONS[match.surface.action](gateway, exchange, downstream)
+            await generate(gateway, exchange, downstream)
         finally:
             gateway.admission.leave()
     except GatewayError as exc:
@@ -61,7 +64,8 @@ async def serve_exchange(gateway: Gateway, request: Request, match: Match, downs
     except ClientGone:
         exchange.outcome = Outcome.CLIENT_GONE
     except trio.Cancelled:
-        exchange.outcome = Outcome.CLIENT_GONE
+        # While draining it is more likely our own patience that ended than the client's.
+        exchange.outcome = Outcome.INCOMPLETE if gateway.draining else Outcome.CLIENT_GONE
         raise
     except Exception:
         logger.exception("bug in exchange %s", exchange.request_id.decode())

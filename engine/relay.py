@@ -19,6 +19,9 @@ from engine.exchange import Exchange
 from engine.net import Broken
 from engine.upstream import Attempt
 
+FINISHED_SECONDS_MAX = 5.0
+"""How long an upstream that said why it finished may still take over usage and its last words, before we say them."""
+
 
 class Relay:
     """Streams one attempt to one client: `run()` once.
@@ -86,7 +89,7 @@ class Relay:
                 await self.attempt.wait_content()
                 return
             if trio.current_time() >= deadline:
-                raise self._timeout("no content", self.timeouts.first_content_seconds)
+                raise self._timeout("no content", deadline - self.exchange.started)
             await self._keep_alive()
 
     async def _stream(self, data: bytes) -> bytes:
@@ -95,19 +98,23 @@ class Relay:
         if not attempt.streaming():
             return data
         await self._send(data)
+        tap = attempt.tap
+        assert tap is not None
         total_deadline = self.exchange.started + self.timeouts.total_seconds
-        heard = self.quiet_since
+        heard, finished = self.quiet_since, tap.finished
         while True:
             unsent: bytes | memoryview = b""
-            deadline = min(
-                heard + self.timeouts.idle_seconds, self.quiet_since + self.keepalive_seconds, total_deadline
-            )
-            with trio.move_on_at(deadline):
+            idle_deadline = heard + (FINISHED_SECONDS_MAX if finished else self.timeouts.idle_seconds)
+            with trio.move_on_at(min(idle_deadline, self.quiet_since + self.keepalive_seconds, total_deadline)):
                 while True:
                     data = await attempt.receive()
                     if not attempt.streaming():
                         return data
                     heard = trio.current_time()
+                    if tap.finished is not finished:
+                        finished = True
+                        unsent = frame(data)
+                        break
                     if data:
                         message = frame(data)
                         self.quiet_since = heard
@@ -122,6 +129,8 @@ class Relay:
             if unsent:
                 await self.downstream.send(unsent)
                 heard = self.quiet_since = trio.current_time()
+            elif finished and trio.current_time() >= idle_deadline:
+                return attempt.finish()
             else:
                 await self._silence(heard, total_deadline)
 

@@ -40,6 +40,8 @@ HEALTH = Surface("health", Action.HEALTH, "chat", public=True)
 READY = Surface("ready", Action.READY, "chat", public=True)
 PREFLIGHT = Surface("preflight", Action.PREFLIGHT, "chat", public=True)
 UNKNOWN = Surface("unknown", Action.UNKNOWN, "chat", public=True)
+PAGE = Surface("page", Action.UNKNOWN, "chat")
+"""A page that is not served: there is no console, or a foreign page asks a gateway without keys (then 403)."""
 WRONG_METHOD = Surface("wrong_method", Action.WRONG_METHOD, "chat", public=True)
 
 SURFACES: dict[bytes, dict[str, Surface]] = {

@@ -12,7 +12,6 @@ hang-up monitor and a drain cancel.
 """
 
 import contextlib
-import errno
 import logging
 import socket
 import ssl
@@ -23,16 +22,17 @@ from math import inf
 import trio
 
 from adapters import registry
-from adapters.errors import Failure, Kind, kind_of_status
-from engine import http1
+from adapters.errors import ClientError, Failure, Kind, kind_of_status
+from engine import http1, net
 from engine.downstream import ClientGone, Downstream, Reply
 from engine.exchange import request_id
 from engine.gateway import Gateway
 from engine.http1 import ProtocolError, Request, RequestParser
+from engine.layers.authenticate import identify, is_from_loopback
 from engine.layers.record import record_refusal
 from engine.net import Broken, Stream, TlsStream, accept_tls
 from engine.pipeline import serve_exchange
-from engine.routes import UNKNOWN, Match, resolve
+from engine.routes import PAGE, UNKNOWN, Match, resolve
 from engine.tunnel import tunnel
 
 logger = logging.getLogger(__name__)
@@ -40,8 +40,8 @@ logger = logging.getLogger(__name__)
 ACCEPT_BATCH_MAX = 64
 """Connections taken per wake-up, so that a burst of them cannot starve streams."""
 
-NO_FILE_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 ACCEPT_PAUSE_SECONDS = 0.1
+COMPLAINT_SECONDS = 60.0
 SWEEP_SECONDS = 1.0
 LINGER_SECONDS_MAX = 2.0
 LINGER_BYTES_MAX = 1 << 20
@@ -111,11 +111,10 @@ class Connection:
             downstream.keep_alive = request.keep_alive and not self.gateway.draining
             match = resolve(request.method, request.path)
             if match is None:
-                if self.gateway.console_path is None:
-                    match = Match(UNKNOWN)
-                else:
+                if self.gateway.console_path is not None and not self._is_foreign(request):
                     await self._tunnel(request, self.gateway.console_path)
                     return
+                match = Match(PAGE)
             await serve_exchange(self.gateway, request, match, downstream)
             if downstream.reply is not _ENDED or not downstream.keep_alive or self.gateway.draining:
                 return
@@ -128,11 +127,10 @@ class Connection:
             # Pipelined: without this, a read full of requests that need no upstream would hold up every other task.
             await trio.lowlevel.checkpoint()
             return request
-        limits = self.gateway.config.limits
-        self.phase = _IDLE
         self.began = self.gateway.now()
-        self.downstream.deadline = self.began + limits.idle_seconds_max
         while True:
+            if not await self._note_progress():
+                return None
             data = await self.stream.receive()
             if not data:
                 return None
@@ -140,15 +138,47 @@ class Connection:
             request = parser.pop()
             if request is not None:
                 return request
-            if parser.awaiting_body is None:
-                if self.phase is _IDLE:
-                    self._enter(_HEAD, limits.head_seconds_max)
-            elif self.phase is not _BODY:
-                self._enter(_BODY, limits.body_seconds_max)
-                if parser.awaiting_body.expect_continue:
-                    await self.downstream.send(http1.CONTINUE)
+
+    async def _note_progress(self) -> bool:
+        """Set the deadline of what is being waited for, by what has been received; False: nothing more is wanted."""
+        limits, parser = self.gateway.config.limits, self.parser
+        request = parser.awaiting_body
+        if request is None:
+            phase = _IDLE if parser.idle else _HEAD
+            if self.phase is not phase:
+                # A client that connected while the gateway was leaving may still ask once, but not take its time.
+                patient = phase is _IDLE and not self.gateway.draining
+                self._enter(phase, limits.idle_seconds_max if patient else limits.head_seconds_max)
+        elif self.phase is not _BODY:
+            self._enter(_BODY, limits.body_seconds_max)
+            if await self._refused_by_its_head(request):
+                return False
+            if request.expect_continue:
+                await self.downstream.send(http1.CONTINUE)
+        return True
+
+    async def _refused_by_its_head(self, request: Request) -> bool:
+        """Answer a request that will be refused whatever its body: nobody without a key makes us keep 32 MB."""
+        match = resolve(request.method, request.path)
+        if match is None or match.surface.public:
+            return False
+        try:
+            identify(self.gateway.keys, request)
+        except ClientError:
+            self.downstream.begin(request)
+            self.downstream.keep_alive = False
+            await serve_exchange(self.gateway, request, match, self.downstream)
+            await self._linger()
+            return True
+        return False
+
+    def _is_foreign(self, request: Request) -> bool:
+        """Whether a page that is not the user's own may be asking a gateway without keys."""
+        return not self.gateway.keys and not is_from_loopback(request)
 
     async def _tunnel(self, request: Request, console_path: str) -> None:
+        # A page's client may close its sending half and still read: the tunnel itself looks for its end.
+        self.gateway.hangups.unwatch(self.stream.fileno())
         await tunnel(
             self.stream,
             request,
@@ -185,8 +215,12 @@ class Connection:
     async def _refuse(self, error: ProtocolError) -> None:
         """Answer bytes that are not a request we serve, and close without cutting the answer off."""
         record_refusal(self.gateway, error.status, seconds=self.gateway.now() - self.began)
-        self._enter(_LINGER, LINGER_SECONDS_MAX)
         await self.stream.send(refusal(error.status, error.message))
+        await self._linger()
+
+    async def _linger(self) -> None:
+        """Read what a refused client still sends, for a while, so that it gets to read the refusal."""
+        self._enter(_LINGER, LINGER_SECONDS_MAX)
         self.stream.send_eof()
         length = 0
         while length < LINGER_BYTES_MAX:
@@ -210,7 +244,7 @@ class Server:
     connection at once. It leaves no task, no socket and no registration behind, whichever way it ends.
     """
 
-    __slots__ = ("_accepting", "_idle", "connections", "gateway", "out_of_files", "refused_total", "sockets", "tls")
+    __slots__ = ("_accepting", "_complained_at", "connections", "gateway", "refused_total", "sockets", "tls")
 
     def __init__(
         self, gateway: Gateway, sockets: Iterable[socket.socket], *, tls: ssl.SSLContext | None = None
@@ -220,9 +254,8 @@ class Server:
         self.tls = tls
         self.connections: set[Connection] = set()
         self.refused_total = 0
-        self.out_of_files = False
+        self._complained_at = -inf
         self._accepting = trio.CancelScope()
-        self._idle = trio.Event()
 
     def __repr__(self) -> str:
         return f"<Server {len(self.sockets)} listeners, {len(self.connections)} connections>"
@@ -233,63 +266,66 @@ class Server:
             upkeep.start_soon(self.gateway.hangups.run)
             upkeep.start_soon(self._sweep)
             async with trio.open_nursery() as nursery:
-                with self._accepting:
-                    async with trio.open_nursery() as listeners:
-                        for sock in self.sockets:
-                            listeners.start_soon(self._accept, sock, nursery)
-                        task_status.started()
+                try:
+                    with self._accepting:
+                        async with trio.open_nursery() as listeners:
+                            for sock in self.sockets:
+                                listeners.start_soon(self._accept, sock, nursery)
+                            task_status.started()
+                finally:
+                    self._close_listeners(nursery)
             upkeep.cancel_scope.cancel()
 
     def drain(self) -> None:
-        """Close the listeners and idle connections, let exchanges under way end; `run()` returns after the last."""
+        """Stop accepting and close idle connections, let exchanges under way end; `run()` returns after the last."""
         self.gateway.draining = True
         self._accepting.cancel()
-        for sock in self.sockets:
-            trio.lowlevel.notify_closing(sock)
-            sock.close()
         for connection in list(self.connections):
             connection.drain()
 
+    def _close_listeners(self, nursery: trio.Nursery) -> None:
+        """Close the listeners once nobody waits on them; who is in their queues by then is still served."""
+        for sock in self.sockets:
+            with contextlib.suppress(OSError):
+                self._accept_batch(sock, nursery, net.BACKLOG)
+            sock.close()
+
     async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
         while True:
+            await trio.lowlevel.wait_readable(listener)
             try:
-                await trio.lowlevel.wait_readable(listener)
-            except trio.ClosedResourceError:
+                self._accept_batch(listener, nursery, ACCEPT_BATCH_MAX)
+            except OSError as exc:
+                self._complain(exc)
+                await trio.sleep(ACCEPT_PAUSE_SECONDS)
+
+    def _accept_batch(self, listener: socket.socket, nursery: trio.Nursery, connections_max: int) -> None:
+        """Take what is queued. Raises OSError when the process is out of descriptors or memory."""
+        for _ in range(connections_max):
+            sock = net.accept_nowait(listener)
+            if sock is None:
                 return
-            for _ in range(ACCEPT_BATCH_MAX):
-                try:
-                    sock, address = listener.accept()
-                except BlockingIOError:
-                    break
-                except OSError as exc:
-                    if exc.errno not in NO_FILE_DESCRIPTORS:
-                        logger.debug("accept: %s", exc)  # the client left between its connect and our accept
-                        continue
-                    if not self.out_of_files:
-                        self.out_of_files = True
-                        logger.error("out of descriptors or memory, new connections wait: %s", exc)  # noqa: TRY400
-                    await trio.sleep(ACCEPT_PAUSE_SECONDS)
-                    break
-                self.out_of_files = False
-                self._take(sock, address, nursery)
+            if len(self.connections) >= self.gateway.config.limits.connections_max:
+                self.refused_total += 1
+                refuse_full(sock, plain=self.tls is None)
+            else:
+                nursery.start_soon(self._serve, sock)
 
-    def _take(self, sock: socket.socket, address: object, nursery: trio.Nursery) -> None:
-        sock.setblocking(False)
-        if len(self.connections) >= self.gateway.config.limits.connections_max:
-            self.refused_total += 1
-            refuse_full(sock)
-            return
-        if sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        peer = str(address[0]) if isinstance(address, tuple) else "unix"
-        nursery.start_soon(self._serve, sock, peer)
+    def _complain(self, exc: OSError) -> None:
+        """Log that descriptors ran out, once per shortage: however often it comes and goes within a minute."""
+        now = self.gateway.now()
+        if now - self._complained_at > COMPLAINT_SECONDS:
+            logger.error("out of descriptors or memory, new connections wait: %s", exc)
+        self._complained_at = now
 
-    async def _serve(self, sock: socket.socket, peer: str) -> None:
-        connection = Connection(self.gateway, Stream(sock), peer)
+    async def _serve(self, sock: socket.socket) -> None:
+        stream = Stream(sock)
+        peer = stream.peer_host or "unix"
+        connection = Connection(self.gateway, stream, peer)
         self.connections.add(connection)
         fileno = sock.fileno()
-        self.gateway.hangups.watch(fileno, connection.scope.cancel)
         try:
+            self.gateway.hangups.watch(fileno, connection.scope.cancel)
             with connection.scope:
                 if self.tls is not None and sock.family != socket.AF_UNIX:
                     connection.secure(await accept_tls(sock, self.tls))
@@ -314,8 +350,11 @@ class Server:
             self.gateway.router.expire()
 
 
-def refuse_full(sock: socket.socket) -> None:
-    """Tell a client that there is no place for it, without waiting for it."""
+def refuse_full(sock: socket.socket, *, plain: bool) -> None:
+    """Tell a client that there is no place for it, without waiting for it; one that speaks TLS is not understood yet."""
+    if not plain:
+        sock.close()
+        return
     failure = Failure(503, Kind.OVERLOADED, "the gateway is at its limit of connections", code="gateway_overloaded")
     body = registry.dialect(UNKNOWN.dialect).error_body(failure)
     headers = [(b"content-type", b"application/json"), (b"retry-after", b"1"), (b"connection", b"close")]

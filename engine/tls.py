@@ -76,7 +76,10 @@ class TlsStream(Stream):
             raise translated(exc) from exc
 
     def is_silent(self) -> bool:
-        """As `Stream.is_silent`; what TLS has to say for itself, such as a session ticket, is no sound."""
+        """As `Stream.is_silent`; what TLS has to say for itself, such as a session ticket, is no sound.
+
+        Only a read can tell the two apart: a stream that is not silent may have lost a byte, and is to be closed.
+        """
         if not self._ended and not self._sock.pending() and super().is_silent():
             return True
         try:

@@ -9,9 +9,12 @@ Every wait is resumable: a cancelled `wait_content` or `receive` loses no byte a
 keep-alive comment is sent while an upstream thinks. Whoever opens an attempt calls `close()` in a `finally`.
 """
 
+import contextlib
+import logging
 import zlib
 from collections.abc import Callable
 from enum import IntEnum
+from math import inf
 
 import trio
 
@@ -23,11 +26,28 @@ from engine.net import Broken, ConnectError, Stream
 from engine.pool import Lease, PoolFull
 from engine.router import Candidate
 
+logger = logging.getLogger(__name__)
+
 ERROR_BODY_BYTES_MAX = 1 << 20
 """How much of an upstream's error answer is read; more is cut, since only its envelope is wanted."""
 
+ERROR_BODY_SECONDS_MAX = 5.0
+REPLAY_SECONDS_MAX = 1.0
+"""How long after sending a break still means that the connection had died while idle."""
+
+UNFINISHED = "cancelled"
+"""What became of an attempt of which nothing else is known: somebody stopped waiting for it."""
+
 DRAIN_SECONDS_MAX = 0.05
 """How long a finished stream waits for its last chunk so that the connection can be used again."""
+
+
+CONNECT_WORDS = {
+    "dns": "its name could not be resolved",
+    "connect": "the connection was refused or cut",
+    "tls": "the TLS handshake failed",
+    "proxy": "the proxy did not let us through",
+}
 
 
 class Stage(IntEnum):
@@ -69,6 +89,7 @@ class Attempt:
         "_lease",
         "_message",
         "_parser",
+        "_sent_at",
         "_unsent",
         "candidate",
         "ended",
@@ -102,6 +123,7 @@ class Attempt:
         self._unsent: bytes | memoryview = message
         self._lease: Lease | None = None
         self._parser = NO_ANSWER
+        self._sent_at = inf
         self._answer_started = False
         self._early = b""
         self._inflate: zlib._Decompress | None = None
@@ -127,6 +149,7 @@ class Attempt:
                 if self.stage is _SEND:
                     while not self._send(lease.stream):
                         await lease.stream.wait_writable()
+                    self._sent_at = self.now()
                     self.stage = _HEAD
                 if self.stage is _HEAD:
                     while parser.status is None:
@@ -165,13 +188,14 @@ class Attempt:
         assert tap is not None
         assert lease is not None
         try:
-            body = self._early or self._decode(await lease.stream.receive())
+            body = self._early
+            if not body and not self._parser.complete:
+                body = self._decode(await lease.stream.receive())
         except (Broken, ProtocolError, zlib.error) as exc:
             if not tap.finished:
                 raise self._broken(exc) from exc
             # The answer had said that it was finished: what broke afterwards is no loss to the client.
-            self._become(_ENDED)
-            return tap.end()
+            return self.finish()
         self._early = b""
         forward = tap.feed(body) if body else b""
         if tap.done or tap.failure is not None:
@@ -180,6 +204,12 @@ class Attempt:
             self._become(_ENDED)
             forward += tap.end()
         return forward
+
+    def finish(self) -> bytes:
+        """End a stream whose tap has terminal evidence, whatever is still missing; return what is left to forward."""
+        assert self.tap is not None
+        self._become(_ENDED)
+        return self.tap.end()
 
     async def read_whole(self, bytes_max: int) -> bytes:
         """Return the whole body of a unary answer. Raises `UpstreamError`; resumable when cancelled."""
@@ -208,6 +238,8 @@ class Attempt:
         """Give the connection back when its answer is complete, close it otherwise; write the record's duration."""
         if self.stage is _CLOSED:
             return
+        if self.stage is _ENDED and self.record.cause == UNFINISHED:
+            self.record.cause = "ok"
         self._become(_CLOSED)
         self.ended = now = self.now()
         self.record.seconds = now - self.started
@@ -260,7 +292,10 @@ class Attempt:
             failure = Failure(504, Kind.TIMEOUT, message, code="upstream_connect_timeout")
             raise self.failed(failure, cause="connect_timeout") from exc
         except ConnectError as exc:
-            failure = Failure(502, Kind.UPSTREAM, f"cannot connect to {provider}: {exc}", code="upstream_unreachable")
+            # The log gets the address; to a client it would tell how the operator's network looks inside.
+            logger.info("cannot connect to %s: %s", provider, exc)
+            message = f"cannot connect to {provider}: {CONNECT_WORDS[exc.phase]}"
+            failure = Failure(502, Kind.UPSTREAM, message, code="upstream_unreachable")
             raise self.failed(failure, cause="refused" if exc.phase == "connect" else exc.phase) from exc
 
     def _send(self, stream: Stream) -> bool:
@@ -279,7 +314,7 @@ class Attempt:
         return False
 
     def _take_head(self, status: int) -> None:
-        self.record.cause = "ok"
+        self.record.cause = UNFINISHED
         self.record.status = status
         self._become(_BODY if 200 <= status < 300 else _REFUSED)
         encoding = self._parser.get(b"content-encoding")
@@ -289,7 +324,7 @@ class Attempt:
             # We ask for identity, and some upstreams compress all the same. 32 + 15: zlib's "detect gzip or zlib".
             self._inflate = zlib.decompressobj(47)
             self._early = self._inflate.decompress(self._early)
-        else:
+        elif self.stage is _BODY:
             raise ProtocolError(502, "The answer has an encoding that was not asked for.")
 
     def _feed(self, data: bytes) -> bytes:
@@ -316,25 +351,37 @@ class Attempt:
         while not self._parser.complete:
             data = self._decode(await self._lease.stream.receive())
             length += len(data)
+            self.ready.append(data)
             if length > bytes_max:
                 return None
-            self.ready.append(data)
         return b"".join(self.ready)
 
     async def _refused(self) -> GatewayError:
-        """Read the error answer and let the provider say what it means."""
+        """Read the error answer and let the provider say what it means.
+
+        The status is known, and it matters more than the words: when the body breaks, stalls or does not end, what came of
+        it has to do.
+        """
         status = self._parser.status
         assert status is not None
-        body = await self._read_body(ERROR_BODY_BYTES_MAX)
-        failure, retryable = self.candidate.endpoint.classify(status, self._parser.headers, body or b"")
+        with trio.move_on_after(ERROR_BODY_SECONDS_MAX), contextlib.suppress(Broken, ProtocolError, zlib.error):
+            await self._read_body(ERROR_BODY_BYTES_MAX)
+        body = b"".join([*self.ready, self._early])[:ERROR_BODY_BYTES_MAX]
+        failure, retryable = self.candidate.endpoint.classify(status, self._parser.headers, body)
         self.record.cause = "status"
         if retryable or failure.status >= 500:
             return UpstreamError(failure, cause="status", retryable=retryable)
         return ClientError(failure)
 
     def _replace_dead_connection(self) -> bool:
-        """Go back to CONNECT when a kept-alive connection died before answering; true at most once an attempt."""
+        """Go back to CONNECT when a kept-alive connection died while idle; true at most once an attempt.
+
+        It shows when the request is sent, or at once afterwards. One that dies later had taken the request, and sending it
+        again might have it answered, and billed, twice.
+        """
         if self._answer_started or self._lease is None or not self._lease.reused:
+            return False
+        if self.now() - self._sent_at > REPLAY_SECONDS_MAX:
             return False
         self._lease.close()
         self._become(_CONNECT)

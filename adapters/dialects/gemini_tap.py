@@ -31,6 +31,7 @@ from adapters.errors import Failure, Kind
 from adapters.usage import Usage
 
 _BEGIN = b"data: {"
+_LF, _CR = 10, 13
 _SEPARATORS = (b"\r\n\r\n", b"\n\n")
 _ONE_LINE = re.compile(rb"data: [^\r\n]*(?:\r\n\r\n|\n\n|\r\r)\Z")
 _DONE_PAYLOAD = b"[DONE]"
@@ -145,9 +146,13 @@ class Tap:
         if self.stage is not _CONTENT:
             return self._feed_slowly(data)
         framer = self._framer
-        whole = data if not framer.held and data.endswith(self._separator) else framer.feed(data)
+        if not framer.held and data.endswith(self._separator):
+            whole, passes = data, self._passes(data)
+        else:
+            whole = framer.feed(data)
+            passes = whole.endswith(self._separator) and self._passes(whole)
         if whole:
-            if not self._passes(whole):
+            if not passes:
                 whole = self._inspect(whole)
             elif self._array:
                 whole = self._elements(whole)
@@ -191,26 +196,23 @@ class Tap:
     # -- the fast path ---------------------------------------------------------------------------------------------
 
     def _passes(self, whole: bytes) -> bool:
-        """Whether the events may go to the client unread; their usage is remembered then.
+        """Whether events, the last of which ends as this stream's do, may go to the client unread; remembers their usage.
 
-        `rfind`, because CPython searches backwards two to four times as fast as forwards (measured, 3.11), and `find`
-        for single bytes, which is faster still.
+        `rfind`, because CPython searches backwards two to four times as fast as forwards (measured, 3.11); `in` with
+        an integer is the fastest search for one byte by far.
         """
         search = whole.rfind
-        if search(_REASON) >= 0 or search(_ERROR) >= 0 or whole[:7] != _BEGIN or not whole.endswith(self._separator):
+        if search(_REASON) >= 0 or search(_ERROR) >= 0 or whole[:7] != _BEGIN or len(whole) > self._event_bytes_max:
             return False
-        if len(whole) > self._event_bytes_max:
-            return False
-        end = len(whole) - len(self._separator)
-        if whole.find(b"\n", 0, end) < 0 and whole.find(b"\r", 0, end) < 0:
-            if search(_COUNTS) >= 0:
-                self._counted = whole
-        elif self._are_plain(whole):
+        lines = whole[: -len(self._separator)]
+        if _LF in lines or _CR in lines:
+            if not self._are_plain(whole):
+                return False
             at = search(_COUNTS)
             if at >= 0:
                 self._counted = whole[search(b"\n", 0, at) + 1 :]
-        else:
-            return False
+        elif search(_COUNTS) >= 0:
+            self._counted = whole
         if len(self._counted) > _REMEMBERED_BYTES_MAX:
             self.usage = self.usage
         return True
@@ -220,7 +222,7 @@ class Tap:
         events = whole.count(self._next) + 1
         if whole.count(b"\n") != 2 * events:
             return False
-        return b"\r" not in whole if len(self._separator) == 2 else whole.count(b"\r") == 2 * events
+        return _CR not in whole if len(self._separator) == 2 else whole.count(b"\r") == 2 * events
 
     def _elements(self, whole: bytes) -> bytes:
         """Return plain events as elements of the array."""
@@ -273,7 +275,7 @@ class Tap:
 
     def _block(self, block: bytes) -> bytes:
         """Look at one event, return what to forward of it."""
-        if self.stage is _CONTENT and self._passes(block):
+        if self.stage is _CONTENT and block.endswith(self._separator) and self._passes(block):
             return self._elements(block) if self._array else block
         payload = sse.payload(block)
         if payload is None:

@@ -74,8 +74,7 @@ def read_document(payload: bytes) -> Document | None:
     try:
         return _DOCUMENT.decode(payload)
     except _REFUSALS:
-        pass
-    value = _leniently(payload)
+        value = _leniently(payload)
     if not isinstance(value, dict):
         return None
     return Document(**{name: _raw(value.get(name)) for name in Document.__struct_fields__})

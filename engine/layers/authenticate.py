@@ -17,18 +17,27 @@ from engine.keys import Keys
 
 def authenticate(keys: Keys, exchange: Exchange) -> None:
     """Set `exchange.key` to the key's id. Raises `ClientError` 401 without a valid key, 403 for a foreign page."""
-    if exchange.surface.public:
-        return
+    if not exchange.surface.public:
+        exchange.key = identify(keys, exchange.request)
+
+
+def identify(keys: Keys, request: Request) -> str | None:
+    """Return the id of the key in a request's head, None where none is asked for. Raises as `authenticate`."""
     if not keys:
-        refuse_foreign_page(exchange.request)
-        return
-    token = credential(exchange.request)
+        if is_from_loopback(request):
+            return None
+        message = (
+            "this gateway has no keys and so answers to loopback names only; configure one to be reachable otherwise"
+        )
+        raise ClientError(Failure(403, Kind.PERMISSION, message, code="loopback_only"))
+    token = credential(request)
     if token is None:
         message = "no API key: send it as `Authorization: Bearer KEY`"
         raise ClientError(Failure(401, Kind.AUTHENTICATION, message, code="missing_api_key"))
-    exchange.key = keys.authenticate(token)
-    if exchange.key is None:
+    key = keys.authenticate(token)
+    if key is None:
         raise ClientError(Failure(401, Kind.AUTHENTICATION, "incorrect API key", code="invalid_api_key"))
+    return key
 
 
 def credential(request: Request) -> bytes | None:
@@ -48,16 +57,11 @@ def credential(request: Request) -> bytes | None:
     return None
 
 
-def refuse_foreign_page(request: Request) -> None:
-    """Raise `ClientError` 403 unless host and origin are loopback names (DNS rebinding, cross-site requests)."""
+def is_from_loopback(request: Request) -> bool:
+    """Whether host and origin are loopback names: anything else may be a foreign page (DNS rebinding, cross-site)."""
     host = request.get(b"host") or b""
     origin = request.get(b"origin")
-    if is_loopback(b"//" + host) and (origin is None or is_loopback(origin)):
-        return
-    message = (
-        "this gateway has no keys, so it only answers to loopback addresses; configure a key to be reachable otherwise"
-    )
-    raise ClientError(Failure(403, Kind.PERMISSION, message, code="loopback_only"))
+    return is_loopback(b"//" + host) and (origin is None or is_loopback(origin))
 
 
 def is_loopback(url: bytes) -> bool:

@@ -122,6 +122,7 @@ REFUSED: dict[str, bytes] = {
     "malformed interim response": b"HTTP/1.1 103 Early\r\nA : b\r\n\r\n",
     "bare LF": OK.replace(b"\r\n", b"\n") + b"\n",
     "bare LF behind a field": OK + b"A: b\n\r\n",
+    "bare LF between fields": OK + b"A: b\nC: d\r\n\r\n",
     "bare CR": OK + b"A: b\rc\r\n\r\n",
     "NUL": OK + b"A: \0\r\n\r\n",
     "folded line": OK + b"A: b\r\n c\r\n\r\n",
@@ -154,7 +155,7 @@ def test_refuses(message: bytes) -> None:
         assert not answer.reusable
 
 
-@pytest.mark.parametrize("name", ["bare LF", "bare LF behind a field", "bare CR", "two lengths", "another coding"])
+@pytest.mark.parametrize("name", ["bare LF", "bare LF between fields", "bare CR", "two lengths", "another coding"])
 def test_line_ends_and_framing_do_not_rest_on_llhttp_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     llhttp = httptools.HttpResponseParser
 

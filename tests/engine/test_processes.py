@@ -391,7 +391,7 @@ async def test_sigterm_while_the_first_worker_starts_waits_for_nothing(config: P
     command = [sys.executable, "-m", "engine", "serve", "--config", str(config)]
     with trio.fail_after(20):
         process = await trio.lowlevel.open_process(command, stderr=subprocess.PIPE)
-        while not psutil.Process(process.pid).children():
+        while not any(map(_is_worker, psutil.Process(process.pid).children())):
             await trio.sleep(0.005)
         process.terminate()
         assert process.stderr is not None
@@ -423,6 +423,13 @@ async def test_workers_do_not_outlive_a_killed_supervisor(config: Path) -> None:
         with trio.fail_after(10):
             while any(_alive(pid) for pid in pids):
                 await trio.sleep(0.02)
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "engine.worker" in process.cmdline()
+    except psutil.NoSuchProcess:  # or a zombie: not every child is one of ours
+        return False
 
 
 def _alive(pid: int) -> bool:

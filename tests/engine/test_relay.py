@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from adapters.errors import UpstreamError
+from adapters.errors import ClientError, UpstreamError
 from engine.downstream import ClientGone, Reply
 from engine.net import ConnectError
 from tests.engine.fakes import END, EOF, FINISH, HEAD, RESET, ROLE, FakeEndpoint, Line, Row, Run, chunked, delta, sse
@@ -133,6 +133,63 @@ async def test_a_break_after_the_finish_is_no_loss(autojump_clock: MockClock, en
     run = Run(FakeEndpoint([*OPEN, (4.0, chunked(sse(FINISH))), (5.0, end)]))
     assert await run.stream() is None
     assert run.answer[1] == sse(ROLE, delta("Hel"), FINISH, "[DONE]")
+
+
+async def test_an_upstream_that_finished_and_falls_silent_is_ended_for_it(autojump_clock: MockClock) -> None:
+    run = Run(FakeEndpoint([*OPEN, (4.0, chunked(sse(FINISH)))]))
+    assert await run.stream() is None
+    assert run.answer == (run.answer[0], sse(ROLE, delta("Hel"), FINISH, "[DONE]"), True)
+    assert sends(run) == [3.0, 4.0, 9.0]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        HEAD + END,
+    ],
+    ids=["no length", "204", "no chunk"],
+)
+async def test_an_empty_answer_is_an_error_at_once(autojump_clock: MockClock, answer: bytes) -> None:
+    run = Run(FakeEndpoint([(1.0, answer)]))
+    with pytest.raises(UpstreamError) as caught:
+        await run.stream()
+    assert trio.current_time() == 1.0
+    assert caught.value.failure.status == 502
+    assert run.client.sent == []
+
+
+async def test_a_reused_connection_that_breaks_late_had_the_request_and_is_not_asked_again(
+    autojump_clock: MockClock,
+) -> None:
+    endpoint = FakeEndpoint([*OPEN, *CLOSE], [*OPEN, *CLOSE])
+    await Run(endpoint).stream()
+    endpoint.opened[0].rows = [(9.0, RESET)]
+    with pytest.raises(UpstreamError):
+        await Run(endpoint).stream()
+    assert len(endpoint.opened) == 1
+
+
+ERROR_BODIES: list[tuple[str, list[Any]]] = [
+    ("cut", [(1.0, b"HTTP/1.1 429 X\r\nretry-after: 7\r\ncontent-length: 100\r\n\r\nslow"), (2.0, EOF)]),
+    ("stalled", [(1.0, b"HTTP/1.1 429 X\r\nretry-after: 7\r\ncontent-length: 100\r\n\r\nslow")]),
+    (
+        "an encoding of its own",
+        [(1.0, b"HTTP/1.1 429 X\r\nretry-after: 7\r\ncontent-encoding: br\r\ncontent-length: 4\r\n\r\nslow")],
+    ),
+]
+
+
+@pytest.mark.parametrize("rows", [row[1] for row in ERROR_BODIES], ids=[row[0] for row in ERROR_BODIES])
+async def test_an_error_keeps_its_status_whatever_becomes_of_its_body(
+    autojump_clock: MockClock, rows: list[Any]
+) -> None:
+    run = Run(FakeEndpoint(rows))
+    with pytest.raises(ClientError) as caught:
+        await run.stream()
+    assert (caught.value.failure.status, caught.value.failure.message) == (429, "slow")
+    assert trio.current_time() <= 6.0
 
 
 async def test_a_dead_idle_connection_is_replaced_once_without_the_client_noticing(autojump_clock: MockClock) -> None:

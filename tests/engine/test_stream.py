@@ -66,6 +66,29 @@ async def test_receive_returns_at_most_what_was_asked_for() -> None:
     b.close()
 
 
+async def test_only_an_open_stream_with_nothing_to_receive_is_silent(tcp: tuple[Stream, Stream]) -> None:
+    client, server = tcp
+    assert client.is_silent()
+    await server.send(b"a")
+    await trio.lowlevel.wait_readable(client.fileno())
+    assert not client.is_silent()
+    assert client.receive_nowait() == b"a"
+    assert client.is_silent()
+    server.close()
+    await trio.lowlevel.wait_readable(client.fileno())
+    assert not client.is_silent(), "the peer ended it"
+    client.close()
+    assert not client.is_silent(), "closed here"
+
+
+async def test_a_reset_stream_is_not_silent(tcp: tuple[Stream, Stream]) -> None:
+    client, server = tcp
+    assert client.is_silent()
+    server.abort()
+    await trio.lowlevel.wait_readable(client.fileno())
+    assert not client.is_silent()
+
+
 async def test_receive_is_always_a_checkpoint_and_a_send_that_fits_never() -> None:
     a, b = pair()
     with assert_no_checkpoints():

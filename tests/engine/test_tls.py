@@ -142,6 +142,22 @@ async def test_receive_is_always_a_checkpoint_also_for_decrypted_bytes(tls: Ends
         server.receive_nowait()
 
 
+async def test_silence_is_about_what_tls_carries(tls: Ends) -> None:
+    client, server = tls
+    assert client.is_silent(), "the tickets in the kernel are no bytes of an answer"
+    await server.send(b"a")
+    assert await client.receive() == b"a"
+    assert client.is_silent()
+    await server.send(b"bc")
+    assert await client.receive(1) == b"b"
+    assert not client.is_silent(), "the kernel is empty, the record is not"
+    server.close()
+    await trio.lowlevel.wait_readable(client.fileno())
+    assert not client.is_silent(), "the peer ended it"
+    client.close()
+    assert not client.is_silent(), "closed here"
+
+
 async def test_session_tickets_are_nothing_to_read(tls: Ends) -> None:
     client, server = tls
     # The server's tickets came with its handshake; they are in the kernel, and not one byte of an answer.
