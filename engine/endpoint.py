@@ -9,6 +9,8 @@ import os
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 
+import msgspec
+
 from adapters.errors import Failure
 from engine.config import Limits, ProviderConfig, ProxyMode
 from engine.connect import connect
@@ -25,13 +27,18 @@ class Endpoint:
 
     __slots__ = ("_heads", "_paths", "catalogue", "config", "limits", "name", "origin", "pool")
 
-    def __init__(self, config: ProviderConfig, limits: Limits, now: Callable[[], float]) -> None:
+    def __init__(
+        self, config: ProviderConfig, limits: Limits, now: Callable[[], float], *, predecessor: "Endpoint | None" = None
+    ) -> None:
+        """`predecessor` had the name until now: where it is still the same place, its list of models stays."""
         url = config.base_url
         self.config = config
         self.limits = limits
         self.name = config.name
         self.origin = Origin(url.scheme, url.host, url.port)
         self.catalogue: tuple[str, ...] = config.models or config.provider.models
+        if not self.catalogue and predecessor is not None and predecessor.config.base_url == url:
+            self.catalogue = predecessor.catalogue
         self._heads: dict[tuple[str, str, bool], bytes] = {}
         self._paths = dict(config.provider.dialects)
         self.pool = Pool(
@@ -54,6 +61,10 @@ class Endpoint:
         """Return what an error answer of this provider means, and whether another attempt may succeed."""
         failure = self.config.provider.failure(status, headers, body)
         return failure, self.config.provider.retryable(failure)
+
+    def is_for(self, config: ProviderConfig, limits: Limits) -> bool:
+        """Whether this endpoint, connections and all, is what `config` and the upstream half of `limits` ask for."""
+        return self.config == config and _upstream(self.limits) == _upstream(limits)
 
     def serves(self, model: str) -> bool:
         """Whether `provider/model` may be passed on: anything, unless the operator restricted the provider."""
@@ -101,3 +112,7 @@ class Endpoint:
         target = config.base_url.path + path
         lines = [f"{method} {target} HTTP/1.1".encode("ascii"), *(b"%b: %b" % header for header in headers.items())]
         return b"\r\n".join(lines) + b"\r\n"
+
+
+def _upstream(limits: Limits) -> dict[str, object]:
+    return {name: value for name, value in msgspec.structs.asdict(limits).items() if name.startswith("upstream_")}

@@ -19,6 +19,9 @@ from engine.headers import answer_headers, pick
 from engine.relay import Relay
 from engine.upstream import Attempt
 
+MODEL_CHARACTERS_MAX = 256
+"""A name becomes a label and a field of the log; vendors' names stay below 100."""
+
 STREAM_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -33,6 +36,9 @@ async def generate(gateway: Gateway, exchange: Exchange, downstream: Downstream)
     dialect = registry.dialect(surface.dialect)
     limits = gateway.config.limits
     asked = dialect.parse_request(request.body)
+    if len(asked.model) > MODEL_CHARACTERS_MAX:
+        message = f"the model's name is longer than {MODEL_CHARACTERS_MAX} characters"
+        raise ClientError(Failure(400, Kind.INVALID_REQUEST, message, code="string_above_max_length", param="model"))
     exchange.model = asked.model
     exchange.stream = stream = asked.stream
     candidate = gateway.router.resolve(asked.model)

@@ -43,23 +43,30 @@ class PoolTotals(NamedTuple):
 class Router:
     """The providers and names of one configuration. Replaced as a whole on reload; only catalogues change in place."""
 
-    __slots__ = ("_aliases", "_before", "_by_model", "_default", "_now", "endpoints")
+    __slots__ = ("_aliases", "_before", "_by_model", "_default", "_now", "_retired", "endpoints")
 
     def __init__(
         self,
         config: Config,
         *,
         now: Callable[[], float],
-        kept: dict[str, Endpoint] | None = None,
-        before: PoolTotals | None = None,
+        predecessor: "Router | None" = None,
     ) -> None:
-        kept = kept or {}
+        """`predecessor` hands over what stays: endpoints that did not change, catalogues, and counts."""
         self._now = now
-        self._before = before or PoolTotals()
-        self.endpoints = {
-            name: kept[name] if name in kept else Endpoint(provider, config.limits, now)
-            for name, provider in config.providers.items()
-        }
+        self._before: PoolTotals = predecessor._before if predecessor is not None else PoolTotals()
+        self._retired: list[Endpoint] = list(predecessor._retired) if predecessor is not None else []
+        old = predecessor.endpoints if predecessor is not None else {}
+        self.endpoints: dict[str, Endpoint] = {}
+        for name, provider in config.providers.items():
+            endpoint = old.get(name)
+            if endpoint is None or not endpoint.is_for(provider, config.limits):
+                endpoint = Endpoint(provider, config.limits, now, predecessor=endpoint)
+            self.endpoints[name] = endpoint
+        for name, endpoint in old.items():
+            if self.endpoints.get(name) is not endpoint:
+                endpoint.pool.close()
+                self._retired.append(endpoint)
         default = config.server.default_provider
         if default is None and len(self.endpoints) == 1:
             default = next(iter(self.endpoints))
@@ -111,23 +118,11 @@ class Router:
 
     def replaced(self, config: Config) -> "Router":
         """Return the router of `config`, keeping the endpoints (and connections) of providers that did not change."""
-        kept = {
-            name: endpoint
-            for name, endpoint in self.endpoints.items()
-            if endpoint.config == config.providers.get(name) and endpoint.limits == config.limits
-        }
-        before = self._before
-        for name, endpoint in self.endpoints.items():
-            if name not in kept:
-                statistics = endpoint.pool.statistics()
-                opened, reused = before.opened + statistics.opened_total, before.reused + statistics.reused_total
-                before = before._replace(opened=opened, reused=reused)
-                endpoint.pool.close()
-        return Router(config, now=self._now, kept=kept, before=before)
+        return Router(config, now=self._now, predecessor=self)
 
     def pool_totals(self) -> PoolTotals:
-        """Return the connections of all providers together, those of replaced configurations included in the totals."""
-        pools = [endpoint.pool.statistics() for endpoint in self.endpoints.values()]
+        """Return the connections of all providers together, those of replaced configurations included."""
+        pools = [endpoint.pool.statistics() for endpoint in (*self.endpoints.values(), *self._retired)]
         return PoolTotals(
             idle=sum(pool.idle for pool in pools),
             leased=sum(pool.leased for pool in pools),
@@ -136,9 +131,16 @@ class Router:
         )
 
     def expire(self) -> None:
-        """Close upstream connections that have idled too long."""
+        """Close connections that have idled too long, and forget replaced providers that nobody uses any more."""
         for endpoint in self.endpoints.values():
             endpoint.pool.expire()
+        for endpoint in list(self._retired):
+            statistics = endpoint.pool.statistics()
+            if not statistics.leased and not statistics.connecting:
+                self._retired.remove(endpoint)
+                opened = self._before.opened + statistics.opened_total
+                reused = self._before.reused + statistics.reused_total
+                self._before = PoolTotals(opened=opened, reused=reused)
 
     def close(self) -> None:
         """Close every idle upstream connection."""

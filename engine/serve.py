@@ -351,7 +351,7 @@ class Server:
 
 
 def refuse_full(sock: socket.socket, *, plain: bool) -> None:
-    """Tell a client that there is no place for it, without waiting for it; one that speaks TLS is not understood yet."""
+    """Tell a client that there is no place for it, without waiting; before a TLS handshake nothing can be told."""
     if not plain:
         sock.close()
         return

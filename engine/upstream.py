@@ -359,8 +359,8 @@ class Attempt:
     async def _refused(self) -> GatewayError:
         """Read the error answer and let the provider say what it means.
 
-        The status is known, and it matters more than the words: when the body breaks, stalls or does not end, what came of
-        it has to do.
+        The status is known, and it matters more than the words: when the body breaks, stalls or does not end, what came
+        of it has to do.
         """
         status = self._parser.status
         assert status is not None
@@ -376,8 +376,8 @@ class Attempt:
     def _replace_dead_connection(self) -> bool:
         """Go back to CONNECT when a kept-alive connection died while idle; true at most once an attempt.
 
-        It shows when the request is sent, or at once afterwards. One that dies later had taken the request, and sending it
-        again might have it answered, and billed, twice.
+        It shows when the request is sent, or at once afterwards. One that dies later had taken the request, and sending
+        it again might have it answered, and billed, twice.
         """
         if self._answer_started or self._lease is None or not self._lease.reused:
             return False

@@ -55,8 +55,10 @@ NAMES_MAY_STAND = {
     "engine/routes.py": Allowed(frozenset({"chat"}), "the literal route table"),
     "engine/config/providers.py": Allowed(frozenset({"compatible"}), "the default of a provider's kind"),
     "engine/console/page.py": Allowed(frozenset({"chat", "openai"}), "snippets for a visitor to copy"),
-    "engine/demo/screen.py": Allowed(frozenset({"openai"}), "snippets for a reader to copy"),
-    "engine/demo/show.py": Allowed(frozenset({"local", "scripted"}), "configures the upstreams that need no account"),
+    "engine/demo/screen.py": Allowed(frozenset({"openai", "messages"}), "snippets for a reader to copy"),
+    "engine/demo/show.py": Allowed(
+        frozenset({"local", "scripted", "messages"}), "configures the upstreams that need no account, and asks one"
+    ),
     "engine/demo/local_model.py": Allowed(frozenset({"local"}), "runs the process that one provider describes"),
     "bench/answers.py": Allowed(frozenset({"scripted"}), "the scripted upstream itself"),
     "bench/upstream.py": Allowed(frozenset({"scripted"}), "the scripted upstream itself"),

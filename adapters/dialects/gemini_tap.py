@@ -40,8 +40,8 @@ _REASON = b'Reason"'
 _ERROR = b'"error"'
 _COUNTS = b'TokenCount"'
 """How the keys of a usage that counts anything end. One that counts nothing (`trafficType` alone) replaces none."""
-_REMEMBERED_BYTES_MAX = 1 << 16
-"""A longer event is decoded at once for its usage: a blob is not kept for a number beside it."""
+_UNREAD_BYTES_MAX = 1 << 17
+"""A longer event is decoded at once: a blob is not kept for the usage beside it."""
 
 
 class Stage(Enum):
@@ -92,6 +92,7 @@ class Tap:
         "_next",
         "_opened",
         "_separator",
+        "_unread_bytes_max",
         "_usage",
         "content",
         "done",
@@ -117,6 +118,7 @@ class Tap:
         self._framer = sse.Framer()
         self._opened = False
         self._separator, self._next = _SEPARATORS[0], _SEPARATORS[0] + _BEGIN
+        self._unread_bytes_max = min(event_bytes_max, _UNREAD_BYTES_MAX)
         self._usage: Usage | None = None
 
     def __repr__(self) -> str:
@@ -196,13 +198,13 @@ class Tap:
     # -- the fast path ---------------------------------------------------------------------------------------------
 
     def _passes(self, whole: bytes) -> bool:
-        """Whether events, the last of which ends as this stream's do, may go to the client unread; remembers their usage.
+        """Whether events, the last of which ends as this stream's do, may go unread; their usage is remembered then.
 
         `rfind`, because CPython searches backwards two to four times as fast as forwards (measured, 3.11); `in` with
         an integer is the fastest search for one byte by far.
         """
         search = whole.rfind
-        if search(_REASON) >= 0 or search(_ERROR) >= 0 or whole[:7] != _BEGIN or len(whole) > self._event_bytes_max:
+        if len(whole) > self._unread_bytes_max or search(_REASON) >= 0 or search(_ERROR) >= 0 or whole[:7] != _BEGIN:
             return False
         lines = whole[: -len(self._separator)]
         if _LF in lines or _CR in lines:
@@ -213,8 +215,6 @@ class Tap:
                 self._counted = whole[search(b"\n", 0, at) + 1 :]
         elif search(_COUNTS) >= 0:
             self._counted = whole
-        if len(self._counted) > _REMEMBERED_BYTES_MAX:
-            self.usage = self.usage
         return True
 
     def _are_plain(self, whole: bytes) -> bool:

@@ -6,8 +6,10 @@ is from the status and the visitor's origin; the words of the snippets stand in 
 
 import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from engine.console.status import Model, Status
+from engine.proxy import is_loopback
 
 MODEL_PLACEHOLDER = "your-model"
 KEY_PLACEHOLDER = "sk-your-key"
@@ -75,7 +77,9 @@ def page(status: Status | None, origin: str, now: float) -> Page:
     models = tuple(status.model_rows()) if status is not None else ()
     plain = [model.id for model in models if PLAIN_MODEL.fullmatch(model.id)]
     surfaces = (status.surfaces if status is not None else ()) or ("chat",)
-    demo_key = status.demo_key if status is not None else None
+    # Only to a visitor on this machine who says so: a page elsewhere can have its own name lead here (DNS rebinding).
+    local = is_loopback(urlsplit(origin).hostname or "")
+    demo_key = status.demo_key if status is not None and local else None
     return Page(
         origin=origin,
         version=status.version if status is not None else "",

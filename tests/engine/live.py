@@ -70,7 +70,7 @@ class Live:
 
     def leases(self) -> int:
         """Return how many upstream connections are in use."""
-        return sum(endpoint.pool.statistics().leased for endpoint in self.gateway.router.endpoints.values())
+        return self.gateway.router.pool_totals().leased
 
 
 def document(upstream: str, **more: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import trio
 from adapters.errors import ClientError
 from engine import catalogue
 from engine.catalogue import Catalogue
+from engine.config import load_document
 from tests.engine.live import document, running
 
 
@@ -83,3 +84,19 @@ async def test_a_list_that_is_none_is_one_harmless_line_in_the_log(
     (record,) = [record for record in caplog.records if "model list" in record.getMessage()]
     assert "\n" not in record.getMessage()
     assert "\x1b" not in record.getMessage()
+
+
+async def test_a_reload_keeps_connections_and_lists_where_nothing_of_theirs_changed() -> None:
+    async with listing(body=models("m-1")) as url, running(discovering(url)) as live:
+        gateway, environ = live.gateway, dict[str, str]()
+        before = gateway.router.endpoints["p0"]
+        before.catalogue = ("m-1",)
+        gateway.router.index()
+        patient = {**discovering(url), "limits": {"head_seconds_max": 5}}
+        gateway.reconfigure(load_document(patient, environ))
+        assert gateway.router.endpoints["p0"] is before
+        pooled = {**discovering(url), "limits": {"upstream_idle_seconds_max": 5}}
+        gateway.reconfigure(load_document(pooled, environ))
+        after = gateway.router.endpoints["p0"]
+        assert after is not before
+        assert gateway.router.resolve("m-1").endpoint is after

@@ -127,9 +127,11 @@ async def test_only_surfaces_that_are_served_are_promised(client: Client, tmp_pa
 
 async def test_the_demos_key_is_shown_and_no_other(client: Client, tmp_path: Path) -> None:
     write_status(tmp_path, changed(demo_key="sk-demo-1234"))
-    shown = await quick_start(client)
+    shown = await quick_start(client, host="localhost:8080")
     assert shown.text.count("sk-demo-1234") == 4
     assert KEY_PLACEHOLDER not in shown.text
+    for foreign in ("gateway.test", "localhost.gateway.test", "192.0.2.1"):
+        assert "sk-demo-1234" not in (await quick_start(client, host=foreign)).text
 
 
 async def test_a_gateway_without_keys_says_so(client: Client, tmp_path: Path) -> None:
