@@ -268,6 +268,7 @@ ITERATION = {"type": "message", "input_tokens": 10, "output_tokens": 5}
             Usage(1012, 12, 902, 90),
         ),
         ([{**CACHED, "iterations": [{**ITERATION, "type": "advisor_message"}, 7, None]}], Usage(1010, 12, 900, 90)),
+        ([{"iterations": [{**ITERATION, "type": "compaction"}]}, {"output_tokens": 1}], Usage(10, 6)),
         ([{"input_tokens": 9.0, "output_tokens": -1}], Usage(9, 0)),
         ([{"input_tokens": 2**80, "cache_read_input_tokens": 2**80}], Usage(TOKENS_MAX, 0, TOKENS_MAX)),
         ([{"input_tokens": "9", "output_tokens": True}], None),
