@@ -10,6 +10,8 @@ provider of an HTTP error and for the dialect of an in-band one to decide. Forms
     {"message", "type", "param", "code"}                  the same without an envelope, also with "object": "error"
     {"detail": "text"} or {"detail": [{"loc", "msg", "type"}]}   FastAPI's validation errors, also inside "message"
     [ any of these ]                                      list-wrapped
+
+What is no document at all is shown as a short excerpt, and fails in the gateway's own words.
 """
 
 import re
@@ -19,6 +21,7 @@ from typing import NamedTuple
 import msgspec
 
 from adapters import lenient
+from adapters.errors import Failure, Kind
 
 MESSAGE_CHARACTERS_MAX = 16_384
 """An upstream's message is passed on up to here; the longest seen are schemas quoted back, of a few thousand."""
@@ -71,6 +74,13 @@ def excerpt(body: bytes) -> str:
     text = body[: 64 * EXCERPT_CHARACTERS_MAX].decode("utf-8", "replace")
     text = _UNPRINTABLE.sub(" ", _TAGS.sub(" ", text)).strip()
     return text if len(text) <= EXCERPT_CHARACTERS_MAX else text[: EXCERPT_CHARACTERS_MAX - 1].rstrip() + "…"
+
+
+def not_this_dialect(body: bytes, expected: str) -> Failure:
+    """Return the failure of an upstream that sent something else than `expected`, with a glimpse of it."""
+    shown = excerpt(body)
+    message = f"The upstream sent something that is not {expected} of this API" + (f": {shown}" if shown else ".")
+    return Failure(502, Kind.UPSTREAM, message, code="upstream_protocol_error")
 
 
 def _words_of_fields(fields: Mapping[str, object]) -> Words | None:

@@ -21,9 +21,10 @@ NO_STORE = (b"cache-control", b"no-store")
 
 
 async def model_list(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None:
-    """GET /v1/models: every alias and every catalogue's models."""
+    """GET /v1/models and its like: every alias and every catalogue's models."""
     dialect = registry.dialect(exchange.surface.dialect)
-    await _answer(gateway, exchange, downstream, dialect.models_body(gateway.router.models()))
+    body = dialect.models_body(gateway.router.models(), exchange.request.query)
+    await _answer(gateway, exchange, downstream, body)
 
 
 async def model(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None:
@@ -69,6 +70,10 @@ async def unknown(gateway: Gateway, exchange: Exchange, downstream: Downstream) 
 async def wrong_method(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None:
     """A path that exists, asked with a method it has not. Raises `ClientError` 405 with Allow."""
     method, path = exchange.request.method, exchange.request.path.decode("ascii", "replace")
+    if exchange.request.upgrade:
+        # Agents that try a WebSocket first go over to POST at once on 426; on 404 or 405 they try again for seconds.
+        message = f"{path} is served over plain HTTP only"
+        raise ClientError(Failure(426, Kind.INVALID_REQUEST, message, code="upgrade_not_served"))
     message = f"{path} does not serve {method}, only {exchange.argument.decode()}"
     failure = Failure(
         405, Kind.INVALID_REQUEST, message, code="method_not_allowed", headers=((b"allow", exchange.argument),)
@@ -86,6 +91,6 @@ async def _answer(
 ) -> None:
     exchange.status = status
     exchange.outcome = Outcome.OK
-    await downstream.answer(
-        status, [JSON, *headers, *answer_headers(exchange, gateway.config.server.cors_origins)], body
-    )
+    dialect = registry.dialect(exchange.surface.dialect)
+    ours = answer_headers(exchange, dialect, gateway.config.server.cors_origins)
+    await downstream.answer(status, [JSON, *headers, *ours], body)

@@ -84,16 +84,17 @@ class Catalogue:
 async def fetch(endpoint: Endpoint) -> tuple[str, ...] | None:
     """Return the provider's model names, None when it did not tell."""
     provider = endpoint.config.provider
+    dialect = registry.dialect(provider.dialects[0][0])
     attempt = Attempt(
         Candidate(endpoint, "", endpoint.config.timeouts),
-        endpoint.message("GET", provider.models_path, b"", stream=False, headers=()),
+        endpoint.message("GET", provider.models_path, b"", stream=False, headers=dialect.REQUIRED_REQUEST_HEADERS),
         head_bytes_max=endpoint.limits.upstream_head_bytes_max,
         tap=None,
     )
     try:
         with trio.fail_after(FETCH_SECONDS_MAX):
             await attempt.wait_head()
-            models = registry.dialect(provider.dialects[0][0]).read_models(await attempt.read_whole(LIST_BYTES_MAX))
+            models = dialect.read_models(await attempt.read_whole(LIST_BYTES_MAX))
     except (GatewayError, ValueError, trio.TooSlowError) as exc:
         # The upstream's own words may hold anything, line ends and terminal codes included.
         said = ascii(str(exc))[:LOGGED_CHARACTERS_MAX] if str(exc) else f"no answer for {FETCH_SECONDS_MAX:g} s"

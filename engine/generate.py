@@ -15,7 +15,7 @@ from adapters.providers import UsageInStream
 from engine.downstream import Downstream
 from engine.exchange import Exchange, Outcome
 from engine.gateway import Gateway
-from engine.headers import answer_headers, pick
+from engine.headers import answer_headers, pick, upstream_headers
 from engine.relay import Relay
 from engine.upstream import Attempt
 
@@ -23,7 +23,6 @@ MODEL_CHARACTERS_MAX = 256
 """A name becomes a label and a field of the log; vendors' names stay below 100."""
 
 STREAM_HEADERS: tuple[tuple[bytes, bytes], ...] = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 )
@@ -35,7 +34,7 @@ async def generate(gateway: Gateway, exchange: Exchange, downstream: Downstream)
     request, surface = exchange.request, exchange.surface
     dialect = registry.dialect(surface.dialect)
     limits = gateway.config.limits
-    asked = dialect.parse_request(request.body)
+    asked = dialect.parse_request(request.body, exchange.argument, request.query)
     if len(asked.model) > MODEL_CHARACTERS_MAX:
         message = f"the model's name is longer than {MODEL_CHARACTERS_MAX} characters"
         raise ClientError(Failure(400, Kind.INVALID_REQUEST, message, code="string_above_max_length", param="model"))
@@ -50,14 +49,14 @@ async def generate(gateway: Gateway, exchange: Exchange, downstream: Downstream)
     if path is None:
         message = f"the model {asked.model!r} is served by {candidate.provider}, which does not speak this dialect"
         raise ClientError(Failure(404, Kind.NOT_FOUND, message, code="model_not_found", param="model"))
+    path = dialect.upstream_path(path, asked, model=candidate.model)
     tap = None
     if stream:
         strip = not asked.usage_wanted
-        tap = dialect.Tap(strip_usage=strip, event_bytes_max=limits.event_bytes_max, choices=asked.choices)
-    forwarded = pick(request, dialect.FORWARDED_REQUEST_HEADERS)
+        tap = dialect.open_tap(asked, strip_usage=strip, event_bytes_max=limits.event_bytes_max)
     attempt = Attempt(
         candidate,
-        endpoint.message("POST", path, body, stream=stream, headers=forwarded),
+        endpoint.message("POST", path, body, stream=stream, headers=upstream_headers(request, dialect)),
         head_bytes_max=limits.upstream_head_bytes_max,
         tap=tap,
         now=gateway.now,
@@ -65,31 +64,29 @@ async def generate(gateway: Gateway, exchange: Exchange, downstream: Downstream)
     exchange.attempts.append(attempt.record)
     try:
         if stream:
-            await _stream(gateway, exchange, downstream, attempt, dialect)
+            headers = [
+                (b"content-type", dialect.stream_content_type(asked)),
+                *STREAM_HEADERS,
+                *answer_headers(exchange, dialect, gateway.config.server.cors_origins),
+            ]
+            relay = Relay(
+                exchange,
+                attempt,
+                downstream,
+                dialect,
+                headers=headers,
+                keepalive_seconds=gateway.config.server.keepalive_comment_seconds or inf,
+                timeouts=candidate.timeouts,
+            )
+            failure = await relay.run()
+            exchange.outcome = Outcome.OK if failure is None else Outcome.INCOMPLETE
+            await attempt.settle()
         else:
             await _answer_whole(gateway, exchange, downstream, attempt, dialect)
     finally:
         if tap is not None:
             exchange.usage = tap.usage
         attempt.close()
-
-
-async def _stream(
-    gateway: Gateway, exchange: Exchange, downstream: Downstream, attempt: Attempt, dialect: Dialect
-) -> None:
-    server = gateway.config.server
-    relay = Relay(
-        exchange,
-        attempt,
-        downstream,
-        dialect,
-        headers=[*STREAM_HEADERS, *answer_headers(exchange, server.cors_origins)],
-        keepalive_seconds=server.keepalive_comment_seconds or inf,
-        timeouts=attempt.candidate.timeouts,
-    )
-    failure = await relay.run()
-    exchange.outcome = Outcome.OK if failure is None else Outcome.INCOMPLETE
-    await attempt.settle()
 
 
 async def _answer_whole(
@@ -116,7 +113,7 @@ async def _answer_whole(
         raise attempt.failed(answer.failure, cause="in_band")
     headers = [
         (b"content-type", b"application/json"),
-        *answer_headers(exchange, config.server.cors_origins),
+        *answer_headers(exchange, dialect, config.server.cors_origins),
         *pick(attempt.answer, dialect.FORWARDED_ANSWER_HEADERS),
     ]
     # Before the answer is sent, so that a slow client does not keep the upstream's connection.

@@ -4,6 +4,7 @@ Everything not named here stays behind: an upstream's headers speak of the gatew
 own connection and credentials.
 """
 
+from adapters.dialects import Dialect
 from engine.exchange import Exchange
 from engine.http1 import Request, ResponseParser
 
@@ -12,9 +13,9 @@ CORS_METHODS = b"GET, POST, OPTIONS"
 CORS_MAX_AGE_SECONDS = b"86400"
 
 
-def answer_headers(exchange: Exchange, cors_origins: tuple[str, ...]) -> list[tuple[bytes, bytes]]:
+def answer_headers(exchange: Exchange, dialect: Dialect, cors_origins: tuple[str, ...]) -> list[tuple[bytes, bytes]]:
     """Return the headers of every answer to `exchange`: request id, provider, and CORS for a browser that asked."""
-    headers = [(b"x-request-id", exchange.request_id)]
+    headers = [(name, exchange.request_id) for name in dialect.REQUEST_ID_HEADERS]
     if exchange.provider is not None:
         headers.append((b"x-hedgerow-provider", exchange.provider.encode()))
     if cors_origins:
@@ -58,3 +59,12 @@ def pick(message: Request | ResponseParser, names: frozenset[bytes]) -> list[tup
     if names.isdisjoint(message.index):
         return []
     return [header for header in message.headers if header[0] in names]
+
+
+def upstream_headers(request: Request, dialect: Dialect) -> list[tuple[bytes, bytes]]:
+    """Return what of a client's headers its upstream gets, and the defaults of those it must get."""
+    headers = pick(request, dialect.FORWARDED_REQUEST_HEADERS)
+    for name, value in dialect.REQUIRED_REQUEST_HEADERS:
+        if name not in request.index:
+            headers.append((name, value))
+    return headers

@@ -84,7 +84,7 @@ async def refuse(gateway: Gateway, exchange: Exchange, downstream: Downstream, f
             exchange.status = status = dialect.error_status(failure)
             headers = [
                 (b"content-type", b"application/json"),
-                *answer_headers(exchange, gateway.config.server.cors_origins),
+                *answer_headers(exchange, dialect, gateway.config.server.cors_origins),
                 *failure.headers,
             ]
             await downstream.answer(status, headers, dialect.error_body(failure))

@@ -68,7 +68,7 @@ class Relay:
         try:
             await self._wait_content()
             self.exchange.ttft_seconds = trio.current_time() - self.exchange.started
-            last = await self._stream(b"".join(self.attempt.ready))
+            last = await self._stream(self._taken())
             assert self.attempt.tap is not None
             failure = self.attempt.tap.failure
             if failure is not None:
@@ -76,11 +76,19 @@ class Relay:
         except UpstreamError as exc:
             if self.downstream.reply is Reply.NOTHING:
                 raise
-            last, failure = b"", exc.failure
+            # What the tap let through counts for its numbering, also when it never came to content.
+            last, failure = self._taken(), exc.failure
         if failure is not None:
-            last += self.dialect.error_event(failure)
+            assert self.attempt.tap is not None
+            last += self.attempt.tap.error_event(failure)
         await self._send(last, end=True)
         return failure
+
+    def _taken(self) -> bytes:
+        """Return, once, what the attempt kept until its first content."""
+        taken = b"".join(self.attempt.ready)
+        self.attempt.ready.clear()
+        return taken
 
     async def _wait_content(self) -> None:
         deadline = self.exchange.started + min(self.timeouts.first_content_seconds, self.timeouts.total_seconds)
@@ -145,7 +153,10 @@ class Relay:
             await self._keep_alive()
 
     async def _keep_alive(self) -> None:
-        await self._send(self.dialect.KEEPALIVE)
+        if self.dialect.KEEPALIVE:
+            await self._send(self.dialect.KEEPALIVE)
+        else:
+            self.quiet_since = trio.current_time()
 
     async def _send(self, data: bytes, *, end: bool = False) -> None:
         """Send `data` as part of the stream, the head in front if it is still due, the ending behind on `end`."""

@@ -8,6 +8,8 @@ plane (None). `/api/v1/...` serves what `/v1/...` serves. This module does not k
 from dataclasses import dataclass
 from enum import IntEnum
 
+from engine.http1 import Request
+
 
 class Action(IntEnum):
     """What serving a surface means; the pipeline maps each to one function."""
@@ -34,25 +36,67 @@ class Surface:
 
 
 CHAT = Surface("chat", Action.GENERATE, "chat")
-MODEL_LIST = Surface("models", Action.MODEL_LIST, "chat")
-MODEL = Surface("model", Action.MODEL, "chat")
+RESPONSES = Surface("responses", Action.GENERATE, "responses")
+MESSAGES = Surface("messages", Action.GENERATE, "messages")
+GEMINI = Surface("gemini", Action.GENERATE, "gemini")
 HEALTH = Surface("health", Action.HEALTH, "chat", public=True)
 READY = Surface("ready", Action.READY, "chat", public=True)
-PREFLIGHT = Surface("preflight", Action.PREFLIGHT, "chat", public=True)
-UNKNOWN = Surface("unknown", Action.UNKNOWN, "chat", public=True)
 PAGE = Surface("page", Action.UNKNOWN, "chat")
 """A page that is not served: there is no console, or a foreign page asks a gateway without keys (then 403)."""
-WRONG_METHOD = Surface("wrong_method", Action.WRONG_METHOD, "chat", public=True)
+
+GENERATIONS = (CHAT.name, RESPONSES.name, MESSAGES.name, GEMINI.name)
+"""What the quick-start page may promise."""
+
+MODEL_LISTS = {dialect: Surface("models", Action.MODEL_LIST, dialect) for dialect in ("chat", "messages", "gemini")}
+MODELS = {dialect: Surface("model", Action.MODEL, dialect) for dialect in ("chat", "messages", "gemini")}
+REFUSALS = {
+    action: {
+        dialect: Surface(action.name.lower(), action, dialect, public=True)
+        for dialect in ("chat", "messages", "gemini")
+    }
+    for action in (Action.PREFLIGHT, Action.UNKNOWN, Action.WRONG_METHOD)
+}
+UNKNOWN = REFUSALS[Action.UNKNOWN]["chat"]
+
+
+def _read(surface: Surface) -> dict[str, Surface]:
+    return {"GET": surface, "HEAD": surface}
+
 
 SURFACES: dict[bytes, dict[str, Surface]] = {
     b"/v1/chat/completions": {"POST": CHAT},
-    b"/v1/models": {"GET": MODEL_LIST, "HEAD": MODEL_LIST},
-    b"/health": {"GET": HEALTH, "HEAD": HEALTH},
-    b"/health/ready": {"GET": READY, "HEAD": READY},
+    b"/v1/responses": {"POST": RESPONSES},
+    b"/v1/messages": {"POST": MESSAGES},
+    b"/v1/models": _read(MODEL_LISTS["chat"]),
+    b"/anthropic/v1/messages": {"POST": MESSAGES},
+    b"/anthropic/v1/models": _read(MODEL_LISTS["messages"]),
+    b"/v1beta/models": _read(MODEL_LISTS["gemini"]),
+    b"/compatible/v1beta/models": _read(MODEL_LISTS["gemini"]),
+    b"/health": _read(HEALTH),
+    b"/health/ready": _read(READY),
 }
 
-PREFIXED: tuple[tuple[bytes, dict[str, Surface]], ...] = ((b"/v1/models/", {"GET": MODEL, "HEAD": MODEL}),)
+PREFIXED: tuple[tuple[bytes, dict[str, Surface]], ...] = (
+    # Newer clients of the third dialect ask below /v1/models; only their method tells them from a look at one model.
+    (b"/v1/models/", {**_read(MODELS["chat"]), "POST": GEMINI}),
+    (b"/v1/messages/", {"POST": MESSAGES}),
+    (b"/anthropic/v1/messages/", {"POST": MESSAGES}),
+    (b"/anthropic/v1/models/", _read(MODELS["messages"])),
+    (b"/v1beta/models/", {**_read(MODELS["gemini"]), "POST": GEMINI}),
+    (b"/compatible/v1beta/models/", {**_read(MODELS["gemini"]), "POST": GEMINI}),
+)
 """Paths whose rest is an argument, which may hold slashes (model names do)."""
+
+SPOKEN_BY_HEADER: tuple[tuple[bytes, str], ...] = ((b"anthropic-version", "messages"), (b"x-goog-api-key", "gemini"))
+"""`/v1/models` is asked by clients of every dialect; these headers tell them apart."""
+
+SPOKEN_BELOW: tuple[tuple[bytes, str], ...] = (
+    (b"/v1/messages", "messages"),
+    (b"/anthropic/", "messages"),
+    (b"/v1beta/", "gemini"),
+    (b"/compatible/", "gemini"),
+)
+"""Whose words a refusal below a path is in; elsewhere it is the first dialect's."""
 
 API_PREFIXES = (b"/v1/", b"/v1beta/", b"/anthropic/", b"/compatible/")
 ALIAS_PREFIX = b"/api/v1/"
@@ -60,7 +104,7 @@ ALIAS_PREFIX = b"/api/v1/"
 for _path, _methods in list(SURFACES.items()):
     if _path.startswith(b"/v1/"):
         SURFACES[b"/api" + _path] = _methods
-PREFIXED += tuple((b"/api" + prefix, methods) for prefix, methods in PREFIXED)
+PREFIXED += tuple((b"/api" + prefix, methods) for prefix, methods in PREFIXED if prefix.startswith(b"/v1/"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +136,25 @@ def resolve(method: str, path: bytes) -> Match | None:
                 methods, argument = prefixed_methods, path[len(prefix) :]
                 break
     if methods is None:
-        return Match(UNKNOWN) if path.startswith((ALIAS_PREFIX, *API_PREFIXES)) else None
+        return _refusal(Action.UNKNOWN, path) if path.startswith((ALIAS_PREFIX, *API_PREFIXES)) else None
     surface = methods.get(method)
     if surface is not None:
         return Match(surface, argument)
     allow = ", ".join((*methods, "OPTIONS")).encode()
-    return Match(PREFLIGHT if method == "OPTIONS" else WRONG_METHOD, allow)
+    return _refusal(Action.PREFLIGHT if method == "OPTIONS" else Action.WRONG_METHOD, path, allow)
+
+
+def spoken(match: Match, request: Request) -> Match:
+    """Return `match` in the dialect that the client of a shared route gives away by its headers."""
+    if match.surface.dialect == "chat" and match.surface.action in {Action.MODEL_LIST, Action.MODEL}:
+        for header, dialect in SPOKEN_BY_HEADER:
+            if header in request.index:
+                surfaces = MODEL_LISTS if match.surface.action is Action.MODEL_LIST else MODELS
+                return Match(surfaces[dialect], match.argument)
+    return match
+
+
+def _refusal(action: Action, path: bytes, argument: bytes = b"") -> Match:
+    path = path.removeprefix(b"/api")
+    dialect = next((dialect for prefix, dialect in SPOKEN_BELOW if path.startswith(prefix)), "chat")
+    return Match(REFUSALS[action][dialect], argument)

@@ -32,7 +32,7 @@ from engine.layers.authenticate import identify, is_from_loopback
 from engine.layers.record import record_refusal
 from engine.net import Broken, Stream, TlsStream, accept_tls
 from engine.pipeline import serve_exchange
-from engine.routes import PAGE, UNKNOWN, Match, resolve
+from engine.routes import PAGE, UNKNOWN, Match, resolve, spoken
 from engine.tunnel import tunnel
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class Connection:
                     await self._tunnel(request, self.gateway.console_path)
                     return
                 match = Match(PAGE)
-            await serve_exchange(self.gateway, request, match, downstream)
+            await serve_exchange(self.gateway, request, spoken(match, request), downstream)
             if downstream.reply is not _ENDED or not downstream.keep_alive or self.gateway.draining:
                 return
 

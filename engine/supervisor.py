@@ -28,6 +28,7 @@ from engine.config import Config, ConfigError, Problem, load_text, read
 from engine.console.status import Status, Worker, write_status
 from engine.control import Channel, Command, Event, Message, Order
 from engine.listeners import Bound, bind
+from engine.routes import GENERATIONS
 from engine.version import VERSION
 
 logger = logging.getLogger(__name__)
@@ -352,6 +353,7 @@ class Supervisor:
             listen=list(self.bound.addresses) if self.bound is not None else [],
             models=list(self.models),
             providers=list(self.config.providers),
+            surfaces=list(GENERATIONS),
             keys_required=bool(self.config.keys),
             demo_key=self.demo_key,
         )

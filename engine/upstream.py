@@ -10,7 +10,6 @@ keep-alive comment is sent while an upstream thinks. Whoever opens an attempt ca
 """
 
 import contextlib
-import logging
 import zlib
 from collections.abc import Callable
 from enum import IntEnum
@@ -25,8 +24,7 @@ from engine.http1 import ProtocolError, ResponseParser
 from engine.net import Broken, ConnectError, Stream
 from engine.pool import Lease, PoolFull
 from engine.router import Candidate
-
-logger = logging.getLogger(__name__)
+from engine.upstream_failures import broken, no_connection
 
 ERROR_BODY_BYTES_MAX = 1 << 20
 """How much of an upstream's error answer is read; more is cut, since only its envelope is wanted."""
@@ -40,14 +38,6 @@ UNFINISHED = "cancelled"
 
 DRAIN_SECONDS_MAX = 0.05
 """How long a finished stream waits for its last chunk so that the connection can be used again."""
-
-
-CONNECT_WORDS = {
-    "dns": "its name could not be resolved",
-    "connect": "the connection was refused or cut",
-    "tls": "the TLS handshake failed",
-    "proxy": "the proxy did not let us through",
-}
 
 
 class Stage(IntEnum):
@@ -280,23 +270,12 @@ class Attempt:
 
     async def _open(self) -> Lease:
         candidate = self.candidate
-        provider = candidate.provider
         try:
             with trio.fail_after(candidate.timeouts.connect_seconds):
                 return await candidate.endpoint.pool.open(candidate.endpoint.origin)
-        except PoolFull as exc:
-            failure = Failure(503, Kind.OVERLOADED, f"too many open connections to {provider}", code="pool_full")
-            raise self.failed(failure, cause="pool_full") from exc
-        except trio.TooSlowError as exc:
-            message = f"connecting to {provider} took longer than {candidate.timeouts.connect_seconds:g} s"
-            failure = Failure(504, Kind.TIMEOUT, message, code="upstream_connect_timeout")
-            raise self.failed(failure, cause="connect_timeout") from exc
-        except ConnectError as exc:
-            # The log gets the address; to a client it would tell how the operator's network looks inside.
-            logger.info("cannot connect to %s: %s", provider, exc)
-            message = f"cannot connect to {provider}: {CONNECT_WORDS[exc.phase]}"
-            failure = Failure(502, Kind.UPSTREAM, message, code="upstream_unreachable")
-            raise self.failed(failure, cause="refused" if exc.phase == "connect" else exc.phase) from exc
+        except (PoolFull, trio.TooSlowError, ConnectError) as exc:
+            failure, cause = no_connection(candidate.provider, exc, candidate.timeouts.connect_seconds)
+            raise self.failed(failure, cause=cause) from exc
 
     def _send(self, stream: Stream) -> bool:
         """Hand over what the connection takes of the request; tell whether that was all that is left of it."""
@@ -388,19 +367,10 @@ class Attempt:
         return True
 
     def _broken(self, exc: Exception) -> UpstreamError:
-        """Name what a broken connection means at this stage."""
-        provider = self.candidate.provider
-        if isinstance(exc, Broken):
-            failure = Failure(502, Kind.UPSTREAM, f"the connection to {provider} broke: {exc}", code="upstream_reset")
-            return self.failed(failure, cause="reset")
-        if not self._answer_started:
-            failure = Failure(502, Kind.UPSTREAM, f"{provider} closed without an answer", code="upstream_closed")
-            return self.failed(failure, cause="reset")
-        if self._parser.closed_early:
-            message = f"the answer of {provider} ended before it was complete"
-            return self.failed(Failure(502, Kind.UPSTREAM, message, code="stream_incomplete"), cause="incomplete")
-        message = f"{provider} sent something that is not HTTP/1.1: {exc}"
-        return self.failed(Failure(502, Kind.UPSTREAM, message, code="upstream_protocol_error"), cause="garbage")
+        failure, cause = broken(
+            self.candidate.provider, exc, answered=self._answer_started, cut=self._parser.closed_early
+        )
+        return self.failed(failure, cause=cause)
 
     def _become(self, stage: Stage) -> None:
         assert stage in TRANSITIONS[self.stage], f"{self.stage} -> {stage}"

@@ -52,15 +52,22 @@ class Allowed(NamedTuple):
 NOWHERE = Allowed(frozenset(), "")
 
 NAMES_MAY_STAND = {
-    "engine/routes.py": Allowed(frozenset({"chat"}), "the literal route table"),
+    "engine/routes.py": Allowed(
+        frozenset({"chat", "responses", "messages", "gemini", "anthropic"}), "the literal route table"
+    ),
+    "engine/console/app.py": Allowed(frozenset({"anthropic"}), "the paths below which an error is JSON"),
     "engine/config/providers.py": Allowed(frozenset({"compatible"}), "the default of a provider's kind"),
-    "engine/console/page.py": Allowed(frozenset({"chat", "openai"}), "snippets for a visitor to copy"),
+    "engine/console/page.py": Allowed(
+        frozenset({"chat", "openai", "messages", "anthropic", "gemini"}), "base URLs and snippets for a visitor to copy"
+    ),
     "engine/demo/screen.py": Allowed(frozenset({"openai", "messages"}), "snippets for a reader to copy"),
     "engine/demo/show.py": Allowed(
         frozenset({"local", "scripted", "messages"}), "configures the upstreams that need no account, and asks one"
     ),
     "engine/demo/local_model.py": Allowed(frozenset({"local"}), "runs the process that one provider describes"),
-    "bench/answers.py": Allowed(frozenset({"scripted"}), "the scripted upstream itself"),
+    "bench/answers.py": Allowed(frozenset({"scripted", "messages"}), "the scripted upstream itself, and a JSON member"),
+    "bench/client.py": Allowed(frozenset({"messages"}), "a JSON member"),
+    "bench/playbook.py": Allowed(frozenset({"messages"}), "a JSON member"),
     "bench/upstream.py": Allowed(frozenset({"scripted"}), "the scripted upstream itself"),
     "bench/subjects.py": Allowed(frozenset({"ollama"}), "the variables that would register providers in a measurement"),
 }

@@ -71,12 +71,8 @@ class StreamTap(Protocol):
         """Take the end of the stream, return what is left to forward; sets `failure` when it ended too early."""
         ...
 
-
-class OpenTap(Protocol):
-    """Makes the tap of one stream."""
-
-    def __call__(self, *, strip_usage: bool, event_bytes_max: int, choices: int = 1) -> StreamTap:
-        """Return a new tap."""
+    def error_event(self, failure: Failure) -> bytes:
+        """Return the in-band error that ends this stream as it stands: its ids, its numbering."""
         ...
 
 
@@ -85,7 +81,17 @@ class Dialect(Protocol):
 
     @property
     def KEEPALIVE(self) -> bytes:  # noqa: N802 - a constant of the module
-        """What may be sent between two events while an upstream thinks."""
+        """What may be sent between two events while an upstream thinks; empty when clients bear nothing."""
+        ...
+
+    @property
+    def REQUIRED_REQUEST_HEADERS(self) -> tuple[tuple[bytes, bytes], ...]:  # noqa: N802
+        """Headers an upstream must get, with what it gets when the client sent none."""
+        ...
+
+    @property
+    def REQUEST_ID_HEADERS(self) -> tuple[bytes, ...]:  # noqa: N802
+        """The names under which clients look for the request id."""
         ...
 
     @property
@@ -98,13 +104,24 @@ class Dialect(Protocol):
         """The upstream's headers that the client gets, lower-cased."""
         ...
 
-    @property
-    def Tap(self) -> OpenTap:  # noqa: N802 - a class of the module
-        """The tap of a same-dialect stream."""
+    def open_tap(self, request: Request, *, strip_usage: bool, event_bytes_max: int) -> StreamTap:
+        """Return the tap of the same-dialect stream that a request asks for."""
         ...
 
-    def parse_request(self, body: bytes) -> Request:
-        """Read a request. Raises `ClientError`."""
+    def stream_content_type(self, request: Request) -> bytes:
+        """Return the content type of the stream that a request asks for."""
+        ...
+
+    def is_generation(self, argument: bytes) -> bool:
+        """Whether the rest of the path asks for a generation; other actions are unary and say no usage."""
+        ...
+
+    def parse_request(self, body: bytes, argument: bytes = b"", query: bytes = b"") -> Request:
+        """Read a request: its body, the rest of its path, its query. Raises `ClientError`."""
+        ...
+
+    def upstream_path(self, path: str, request: Request, *, model: str) -> str:
+        """Return the path and query to ask, `path` being where the provider serves this dialect."""
         ...
 
     def render_request(
@@ -129,8 +146,8 @@ class Dialect(Protocol):
         """Return the in-band error that ends a stream."""
         ...
 
-    def models_body(self, entries: Iterable[ModelEntry]) -> bytes:
-        """Return a model list."""
+    def models_body(self, entries: Iterable[ModelEntry], query: bytes = b"") -> bytes:
+        """Return a model list, or the page of it that `query` asks for. Raises `ClientError`."""
         ...
 
     def model_body(self, entry: ModelEntry) -> bytes:

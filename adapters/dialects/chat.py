@@ -5,33 +5,35 @@ upstream says, unary or in one chunk), `chat_tap` (a stream on its way through) 
 told instead). Requests and streams keep every byte that need not change.
 """
 
-from collections.abc import Iterable
-
-import msgspec
-
-from adapters import lenient
-from adapters.dialects import ModelEntry, Request
+from adapters.dialects import Request
 from adapters.dialects.chat_document import read_answer
 from adapters.dialects.chat_errors import error_body, error_event, error_status
 from adapters.dialects.chat_request import parse_request, render_request
 from adapters.dialects.chat_tap import DONE, Tap
+from adapters.model_list import model_body, models_body, read_models
 
 __all__ = [
     "DONE",
     "FORWARDED_ANSWER_HEADERS",
     "FORWARDED_REQUEST_HEADERS",
     "KEEPALIVE",
+    "REQUEST_ID_HEADERS",
+    "REQUIRED_REQUEST_HEADERS",
     "Request",
     "Tap",
     "error_body",
     "error_event",
     "error_status",
+    "is_generation",
     "model_body",
     "models_body",
+    "open_tap",
     "parse_request",
     "read_answer",
     "read_models",
     "render_request",
+    "stream_content_type",
+    "upstream_path",
 ]
 
 KEEPALIVE = b": keepalive\n"
@@ -42,30 +44,26 @@ FORWARDED_REQUEST_HEADERS = frozenset({b"openai-beta", b"idempotency-key"})
 """`openai-organization` and `openai-project` are not among them: they belong to the client's account, not to ours."""
 
 FORWARDED_ANSWER_HEADERS = frozenset({b"openai-processing-ms", b"openai-version"})
+REQUIRED_REQUEST_HEADERS: tuple[tuple[bytes, bytes], ...] = ()
+REQUEST_ID_HEADERS = (b"x-request-id",)
+STREAM_CONTENT_TYPE = b"text/event-stream; charset=utf-8"
 
 
-def models_body(entries: Iterable[ModelEntry]) -> bytes:
-    """Return GET /models: every entry, in order."""
-    return msgspec.json.encode({"object": "list", "data": [_model(entry) for entry in entries]})
+def stream_content_type(request: Request) -> bytes:
+    """Return the content type of the stream that a request asks for."""
+    return STREAM_CONTENT_TYPE
 
 
-def model_body(entry: ModelEntry) -> bytes:
-    """Return GET /models/{model}."""
-    return msgspec.json.encode(_model(entry))
+def open_tap(request: Request, *, strip_usage: bool, event_bytes_max: int) -> Tap:
+    """Return the tap of the stream that a request asks for."""
+    return Tap(strip_usage=strip_usage, event_bytes_max=event_bytes_max, choices=request.choices)
 
 
-def read_models(body: bytes) -> tuple[str, ...]:
-    """Return the model names of an upstream's list, each once, in its order. Raises `ValueError` when it is none.
-
-    Most send `{"data": [{"id"}]}`, one vendor sends the bare array.
-    """
-    document = lenient.decode(body)
-    items = document.get("data") if isinstance(document, dict) else document
-    if not isinstance(items, list):
-        raise ValueError("not a model list")  # noqa: TRY004 - the bytes are at fault, not a caller's argument
-    names = [item["id"] for item in items if isinstance(item, dict) and isinstance(item.get("id"), str)]
-    return tuple(dict.fromkeys(lenient.text(name) for name in names if name))
+def is_generation(argument: bytes) -> bool:
+    """Whether the path asks for a generation: there is nothing else."""
+    return True
 
 
-def _model(entry: ModelEntry) -> dict[str, object]:
-    return {"id": entry.id, "object": "model", "created": entry.created, "owned_by": entry.owned_by}
+def upstream_path(path: str, request: Request, *, model: str) -> str:
+    """Return where to ask: where the provider serves this dialect."""
+    return path

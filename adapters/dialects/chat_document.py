@@ -5,8 +5,6 @@ type (content as an array, an index as text) costs nothing and breaks nothing. A
 gets a second, lenient reading; only what is not a JSON object at all is no document.
 """
 
-import json
-import re
 from typing import Any
 
 import msgspec
@@ -17,13 +15,10 @@ from adapters.dialects import Answer
 from adapters.dialects.chat_errors import finish_error, read_error
 from adapters.dialects.chat_usage import read_usage
 from adapters.errors import Failure, Kind
-from adapters.upstream_errors import excerpt
+from adapters.raw import NOTHING, says, written
+from adapters.upstream_errors import not_this_dialect
 from adapters.usage import Usage
 
-NOTHING = Raw(b"")
-
-_EMPTY = frozenset({b"", b"null", b'""', b"[]", b"{}", b"false", b"0"})
-_HOLLOW = re.compile(rb"\[\s*\]|\{\s*\}")
 _ERROR = b'"error"'
 
 
@@ -92,12 +87,6 @@ class Document(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(Document)
 
 
-def says(raw: Raw) -> bool:
-    """Whether a member is there and truthy."""
-    value = bytes(raw)
-    return value not in _EMPTY and _HOLLOW.fullmatch(value) is None
-
-
 def read_document(data: bytes) -> Document | None:
     """Return what a payload or body says, None when it is not a JSON object. Never raises."""
     try:
@@ -119,13 +108,6 @@ def read_answer(body: bytes) -> Answer:
     return Answer(usage, content, failure)
 
 
-def not_this_dialect(body: bytes, expected: str) -> Failure:
-    """Return the failure of an upstream that sent something else, with a glimpse of it."""
-    shown = excerpt(body)
-    message = f"The upstream sent something that is not {expected} of this API" + (f": {shown}" if shown else ".")
-    return Failure(502, Kind.UPSTREAM, message, code="upstream_protocol_error")
-
-
 def _read_leniently(data: bytes) -> Document | None:
     try:
         value = lenient.decode(data)
@@ -138,23 +120,19 @@ def _read_leniently(data: bytes) -> Document | None:
     try:
         return Document(
             choices=None if choices is None else [_choice(choice) for choice in choices],
-            usage=_raw(value.get("usage")),
-            error=_raw(value.get("error")),
+            usage=written(value.get("usage")),
+            error=written(value.get("error")),
         )
     except RecursionError:
         return None
 
 
 def _choice(value: dict[str, Any]) -> Choice:
-    raws = {name: _raw(value.get(name)) for name in ("index", "finish_reason", "usage", "error")}
+    raws = {name: written(value.get(name)) for name in ("index", "finish_reason", "usage", "error")}
     return Choice(delta=_message(value.get("delta")), message=_message(value.get("message")), **raws)
 
 
 def _message(value: object) -> Message | None:
     if not isinstance(value, dict):
         return None
-    return Message(**{name: _raw(value.get(name)) for name in Message.__struct_fields__})
-
-
-def _raw(value: object) -> Raw:
-    return Raw(json.dumps(value).encode()) if value is not None else NOTHING
+    return Message(**{name: written(value.get(name)) for name in Message.__struct_fields__})

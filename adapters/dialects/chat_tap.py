@@ -24,9 +24,12 @@ from enum import Enum
 from typing import NamedTuple
 
 from adapters import sse
-from adapters.dialects.chat_document import Choice, Document, not_this_dialect, read_document, says
+from adapters.dialects.chat_document import Choice, Document, read_document
+from adapters.dialects.chat_errors import error_event
 from adapters.dialects.chat_usage import without_usage
 from adapters.errors import Failure, Kind
+from adapters.raw import says
+from adapters.upstream_errors import not_this_dialect
 from adapters.usage import Usage
 
 DONE = b"data: [DONE]\n\n"
@@ -150,6 +153,10 @@ class Tap:
         if framer.held > self._event_bytes_max:
             self._fail_oversize()
         return whole
+
+    def error_event(self, failure: Failure) -> bytes:
+        """Return the in-band error that ends a stream; in this dialect it refers to nothing before it."""
+        return error_event(failure)
 
     def end(self) -> bytes:
         """Take the end of the stream, return what is left to forward.

@@ -6,8 +6,6 @@ reader refuses gets a second, lenient reading; only what is not a JSON object at
 only: so Google writes them, and so its SDKs read them.
 """
 
-import json
-import re
 from typing import Annotated, Any
 
 import msgspec
@@ -15,11 +13,11 @@ from msgspec import Raw
 
 from adapters import lenient
 from adapters.dialects import Answer
-from adapters.dialects.gemini_errors import not_this_dialect, read_error
+from adapters.dialects.gemini_errors import read_error
 from adapters.errors import Failure, Kind
+from adapters.raw import NOTHING, says, written
+from adapters.upstream_errors import not_this_dialect
 from adapters.usage import TOKENS_MAX, Usage, count, of_counts
-
-NOTHING = Raw(b"")
 
 FLAGS = frozenset({"thought", "partMetadata", "mediaResolution", "videoMetadata"})
 """What a part says about its content; everything else in it is content."""
@@ -29,8 +27,6 @@ GENERATION_MEMBERS = frozenset(
 )
 """The members of a generation's answer; one with others is another action's, as a count of tokens."""
 
-_EMPTY = frozenset({b"", b"null", b'""', b"[]", b"{}", b"false", b"0"})
-_HOLLOW = re.compile(rb"\[\s*\]|\{\s*\}")
 _UNSPECIFIED = b'UNSPECIFIED"'
 
 
@@ -94,12 +90,6 @@ class Document(msgspec.Struct, rename="camel"):
 
 _DECODER = msgspec.json.Decoder(Document)
 _MEMBERS = msgspec.json.Decoder(dict[str, Raw])
-
-
-def says(raw: Raw) -> bool:
-    """Whether a member is there and truthy."""
-    value = bytes(raw)
-    return value not in _EMPTY and _HOLLOW.fullmatch(value) is None
 
 
 def read_document(payload: bytes) -> Document | None:
@@ -232,9 +222,9 @@ def _read_leniently(payload: bytes) -> Document | None:
     try:
         return Document(
             candidates=None if candidates is None else [_candidate(each) for each in candidates],
-            prompt_feedback=Feedback(_raw(feedback.get("blockReason"))) if isinstance(feedback, dict) else None,
-            usage_metadata=_raw(value.get("usageMetadata")),
-            error=_raw(value.get("error")),
+            prompt_feedback=Feedback(written(feedback.get("blockReason"))) if isinstance(feedback, dict) else None,
+            usage_metadata=written(value.get("usageMetadata")),
+            error=written(value.get("error")),
         )
     except RecursionError:
         return None
@@ -245,11 +235,7 @@ def _candidate(value: dict[str, Any]) -> Candidate:
     parts = content.get("parts") if isinstance(content, dict) else None
     known = [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
     return Candidate(
-        index=_raw(value.get("index")),
-        content=Content([{name: _raw(member) for name, member in part.items()} for part in known]),
-        finish_reason=_raw(value.get("finishReason")),
+        index=written(value.get("index")),
+        content=Content([{name: written(member) for name, member in part.items()} for part in known]),
+        finish_reason=written(value.get("finishReason")),
     )
-
-
-def _raw(value: object) -> Raw:
-    return Raw(json.dumps(value).encode()) if value is not None else NOTHING

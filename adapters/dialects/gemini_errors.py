@@ -15,7 +15,7 @@ from msgspec import Raw
 from adapters import lenient, rpc_status
 from adapters.errors import Failure, Kind, kind_of_status
 from adapters.rpc_status import STATUS_BY_WORD, TYPE_PREFIX
-from adapters.upstream_errors import Words, excerpt, words_of
+from adapters.upstream_errors import Words, words_of
 
 WORD_BY_STATUS: dict[int, str] = {
     400: "INVALID_ARGUMENT",
@@ -97,13 +97,6 @@ def read_error(error: Raw | bytes) -> Failure:
         param=words.param,
         headers=details.headers(),
     )
-
-
-def not_this_dialect(body: bytes, expected: str) -> Failure:
-    """Return the failure of an upstream that sent something else, with a glimpse of it."""
-    shown = excerpt(body)
-    message = f"The upstream sent something that is not {expected} of this API" + (f": {shown}" if shown else ".")
-    return Failure(502, Kind.UPSTREAM, message, code="upstream_protocol_error")
 
 
 def _details(failure: Failure) -> list[dict[str, object]]:

@@ -10,13 +10,13 @@ The query goes no further: it may hold the client's key, and `alt` is set anew.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from urllib.parse import parse_qsl, quote, unquote
 
 import msgspec
 from msgspec import Raw
 
-from adapters import lenient
+from adapters import json_body
 from adapters.dialects import Request
 from adapters.errors import ClientError, Failure, Kind
 
@@ -60,7 +60,7 @@ def parse_request(body: bytes, argument: bytes = b"", query: bytes = b"") -> Gem
     `argument` is the rest of the path behind `/models/`, still percent-encoded; `query` the raw query.
     """
     model, action = _target(argument)
-    fields, body = _fields(body)
+    fields, body = json_body.read(body, _unreadable, not_json="Invalid JSON payload received")
     stream = action == STREAM
     return GeminiRequest(
         model=model,
@@ -106,6 +106,10 @@ def refusal(status: int, message: str, *, param: str | None = None, code: str | 
     """Return the error of a request that cannot be served as it stands."""
     kind = Kind.NOT_FOUND if status == 404 else Kind.INVALID_REQUEST
     return ClientError(Failure(status, kind, message, code=code, param=param))
+
+
+def _unreadable(message: str) -> ClientError:
+    return refusal(400, message)
 
 
 def _target(argument: bytes) -> tuple[str, str]:
@@ -156,36 +160,3 @@ def _members(raw: Raw) -> dict[str, Raw]:
         return _MEMBERS.decode(raw)
     except (msgspec.DecodeError, RecursionError):
         return {}
-
-
-# -- the body ----------------------------------------------------------------------------------------------------------
-
-
-def _fields(body: bytes) -> tuple[dict[str, Raw], bytes]:
-    """Return the members and the body they stand in, which differs from `body` only in repaired surrogates."""
-    if not body or body.isspace():
-        raise refusal(400, "The request body is empty; a JSON object is required.")
-    if not body.isascii():
-        try:
-            body.decode()
-        except UnicodeDecodeError as exc:
-            raise refusal(400, f"The request body is not valid UTF-8 (byte {exc.start}).") from exc
-    # Agents cut tool results by UTF-16 length and send half a character; U+FFFD says so, and upstreams accept it.
-    for candidate in _and_repaired(body):
-        try:
-            return _MEMBERS.decode(candidate), candidate
-        except msgspec.ValidationError as exc:
-            raise refusal(400, "The request body must be a JSON object.") from exc
-        except RecursionError as exc:
-            raise refusal(400, "The request body is nested too deeply.") from exc
-        except msgspec.DecodeError as exc:
-            # The decoder's sentence holds the position, or says that the input ended too early.
-            what = str(exc) if "byte" in str(exc) else f"{exc} (byte {len(body)})"
-    raise refusal(400, f"Invalid JSON payload received: {what}.")
-
-
-def _and_repaired(body: bytes) -> Iterator[bytes]:
-    yield body
-    repaired = lenient.repair_surrogates(body)
-    if repaired is not body:
-        yield repaired

@@ -26,8 +26,9 @@ from enum import Enum
 
 from adapters import sse
 from adapters.dialects.gemini_document import Candidate, Document, read_document
-from adapters.dialects.gemini_errors import error_body, not_this_dialect
+from adapters.dialects.gemini_errors import error_body
 from adapters.errors import Failure, Kind
+from adapters.upstream_errors import not_this_dialect
 from adapters.usage import Usage
 
 _BEGIN = b"data: {"

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import msgspec
 
 from adapters import lenient
-from adapters.dialects import ModelEntry
+from adapters.dialects import ModelEntry, Request
 from adapters.dialects.messages_document import read_answer
 from adapters.dialects.messages_errors import error_body, error_event, error_status
 from adapters.dialects.messages_request import is_generation, parse_request, render_request, upstream_path
@@ -30,10 +30,12 @@ __all__ = [
     "is_generation",
     "model_body",
     "models_body",
+    "open_tap",
     "parse_request",
     "read_answer",
     "read_models",
     "render_request",
+    "stream_content_type",
     "upstream_path",
 ]
 
@@ -60,7 +62,17 @@ _SECONDS_A_DAY = 86_400
 _ENCODER = msgspec.json.Encoder()
 
 
-def models_body(entries: Iterable[ModelEntry]) -> bytes:
+def stream_content_type(request: Request) -> bytes:
+    """Return the content type of the stream that a request asks for."""
+    return STREAM_CONTENT_TYPE
+
+
+def open_tap(request: Request, *, strip_usage: bool, event_bytes_max: int) -> Tap:
+    """Return the tap of the stream that a request asks for."""
+    return Tap(strip_usage=strip_usage, event_bytes_max=event_bytes_max, choices=request.choices)
+
+
+def models_body(entries: Iterable[ModelEntry], query: bytes = b"") -> bytes:
     """Return GET /models: every entry, in order, on one page."""
     items = [_model(entry) for entry in entries]
     first, last = (items[0]["id"], items[-1]["id"]) if items else (None, None)

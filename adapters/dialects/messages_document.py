@@ -6,9 +6,6 @@ all is no document. Blocks and deltas are judged by one rule, whatever their typ
 one that holds anything beside its `type` is content.
 """
 
-import json
-import re
-
 import msgspec
 from msgspec import Raw
 
@@ -16,14 +13,9 @@ from adapters import lenient
 from adapters.dialects import Answer
 from adapters.dialects.messages_errors import read_error
 from adapters.dialects.messages_usage import read_counts
-from adapters.errors import Failure, Kind
-from adapters.upstream_errors import excerpt
+from adapters.raw import NOTHING, says, written
+from adapters.upstream_errors import not_this_dialect
 
-NOTHING = Raw(b"")
-
-_EMPTY = frozenset({b"", b"null", b'""', b"[]", b"{}", b"false", b"0"})
-_OPENINGS = (b"[", b"{")
-_HOLLOW = re.compile(rb"\[\s*\]|\{\s*\}")
 _ERROR = b'"error"'
 
 
@@ -56,12 +48,6 @@ _DOCUMENT = msgspec.json.Decoder(Document)
 _MEMBERS = msgspec.json.Decoder(dict[str, Raw])
 _ITEMS = msgspec.json.Decoder(list[Raw])
 _REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-def says(raw: Raw) -> bool:
-    """Whether a member is there and truthy."""
-    value = bytes(raw)
-    return value not in _EMPTY and (value[:1] not in _OPENINGS or _HOLLOW.fullmatch(value) is None)
 
 
 def holds(part: Raw) -> bool:
@@ -116,13 +102,6 @@ def read_answer(body: bytes) -> Answer:
     return Answer(usage, failure=not_this_dialect(body, "an answer"))
 
 
-def not_this_dialect(body: bytes, expected: str) -> Failure:
-    """Return the failure of an upstream that sent something else, with a glimpse of it."""
-    shown = excerpt(body)
-    message = f"The upstream sent something that is not {expected} of this API" + (f": {shown}" if shown else ".")
-    return Failure(502, Kind.UPSTREAM, message, code="upstream_protocol_error")
-
-
 def _leniently(document: bytes | Raw) -> object:
     try:
         return lenient.decode(document)
@@ -132,6 +111,6 @@ def _leniently(document: bytes | Raw) -> object:
 
 def _raw(value: object) -> Raw:
     try:
-        return Raw(json.dumps(value).encode()) if value is not None else NOTHING
+        return written(value)
     except RecursionError:
         return NOTHING

@@ -10,10 +10,8 @@ The rest of the path is the action: nothing to generate, `count_tokens` to count
 (what the SDKs' beta resources and coding agents ask for); anything else in it, a key perhaps, is the gateway's.
 """
 
-import msgspec
-from msgspec import Raw
-
-from adapters import lenient
+from adapters import json_body
+from adapters.body_fields import refusal, unreadable
 from adapters.dialects import Request
 from adapters.errors import ClientError, Failure, Kind
 
@@ -22,9 +20,6 @@ COUNT_TOKENS = b"count_tokens"
 
 _ACTIONS = frozenset({GENERATE, COUNT_TOKENS})
 _BETA = b"beta=true"
-_DECODER = msgspec.json.Decoder(dict[str, Raw])
-_ENCODER = msgspec.json.Encoder()
-_WHITESPACE = (b" ", b"\n", b"\t", b"\r")
 
 
 class MessagesRequest(Request, frozen=True):
@@ -48,17 +43,17 @@ def parse_request(body: bytes, argument: bytes = b"", query: bytes = b"") -> Mes
     if action not in _ACTIONS:
         message = f"No such endpoint: {argument[:100].decode('ascii', 'replace')}"
         raise ClientError(Failure(404, Kind.NOT_FOUND, message, code="unknown_endpoint"))
-    fields, body = _fields(body)
-    model = _field(fields, "model")
+    fields, body = json_body.read(body, unreadable)
+    model = json_body.field(fields, "model", _too_deep)
     if model is None:
-        raise _refusal("model: Field required", "model", "missing_required_parameter")
+        raise refusal("model: Field required", "model", "missing_required_parameter")
     if not isinstance(model, str):
-        raise _refusal("model: Input should be a valid string", "model", "invalid_type")
+        raise refusal("model: Input should be a valid string", "model", "invalid_type")
     if not model.strip():
-        raise _refusal("model: String should have at least 1 character", "model", "empty_string")
-    stream = _field(fields, "stream")
+        raise refusal("model: String should have at least 1 character", "model", "empty_string")
+    stream = json_body.field(fields, "stream", _too_deep)
     if stream is not None and not isinstance(stream, bool):
-        raise _refusal("stream: Input should be a valid boolean", "stream", "invalid_type")
+        raise refusal("stream: Input should be a valid boolean", "stream", "invalid_type")
     return MessagesRequest(
         model=model,
         stream=bool(stream) and action == GENERATE,
@@ -76,13 +71,9 @@ def render_request(request: Request, *, model: str, inject_usage: bool = False, 
 
     Usage is neither asked for nor refused in this dialect, so the two options change nothing.
     """
-    fields = request.fields
     if model != request.model:
-        fields = fields | {"model": Raw(_ENCODER.encode(model))}
-    rendered = _ENCODER.encode(fields)
-    if fields is request.fields and _says_the_same(rendered, request.body):
-        return request.body
-    return rendered
+        return json_body.render_renamed(request.fields, model)
+    return json_body.render(request.fields, request.body)
 
 
 def upstream_path(path: str, request: Request, *, model: str) -> str:
@@ -97,63 +88,5 @@ def _action(argument: bytes) -> bytes:
     return argument.strip(b"/")
 
 
-def _fields(body: bytes) -> tuple[dict[str, Raw], bytes]:
-    """Return the members and the body they stand in, which differs from `body` only in repaired surrogates."""
-    if not body or body.isspace():
-        raise _refusal("The request body is empty; a JSON object is required.", None, "invalid_json")
-    if not body.isascii():
-        try:
-            body.decode()
-        except UnicodeDecodeError as exc:
-            message = f"The request body is not valid UTF-8 (byte {exc.start})."
-            raise _refusal(message, None, "invalid_json") from exc
-    try:
-        return _decode(body), body
-    except msgspec.DecodeError as exc:
-        # Agents cut tool results by UTF-16 length and send half a character; U+FFFD says so, and upstreams accept it.
-        repaired = lenient.repair_surrogates(body)
-        if repaired is body:
-            raise _not_json(exc, body) from exc
-    try:
-        return _decode(repaired), repaired
-    except msgspec.DecodeError as exc:
-        raise _not_json(exc, repaired) from exc
-
-
-def _decode(body: bytes) -> dict[str, Raw]:
-    try:
-        return _DECODER.decode(body)
-    except msgspec.ValidationError as exc:
-        raise _refusal("The request body must be a JSON object.", None, "invalid_json") from exc
-    except RecursionError as exc:
-        raise _refusal("The request body is nested too deeply.", None, "invalid_json") from exc
-
-
-def _not_json(exc: msgspec.DecodeError, body: bytes) -> ClientError:
-    # The decoder's sentence holds the position, or says that the input ended too early.
-    where = str(exc) if "byte" in str(exc) else f"{exc} (byte {len(body)})"
-    return _refusal(f"The request body is not valid JSON: {where}.", None, "invalid_json")
-
-
-def _field(fields: dict[str, Raw], name: str) -> object:
-    """Decode one member; an absent one is None, like a null."""
-    raw = fields.get(name)
-    if raw is None:
-        return None
-    try:
-        return msgspec.json.decode(raw)
-    except RecursionError as exc:
-        raise _refusal(f"{name}: nested too deeply", name, "invalid_type") from exc
-
-
-def _says_the_same(rendered: bytes, original: bytes) -> bool:
-    """Whether only whitespace tells them apart: a member said twice, or a name written with escapes, makes more."""
-    return len(rendered) == len(original) or _ink(rendered) == _ink(original)
-
-
-def _ink(document: bytes) -> int:
-    return len(document) - sum(map(document.count, _WHITESPACE))
-
-
-def _refusal(message: str, param: str | None, code: str) -> ClientError:
-    return ClientError(Failure(400, Kind.INVALID_REQUEST, message, code=code, param=param))
+def _too_deep(name: str) -> ClientError:
+    return refusal(f"{name}: nested too deeply", name, "invalid_type")

@@ -27,18 +27,17 @@ from msgspec import Raw
 
 from adapters import sse
 from adapters.dialects.messages_document import (
-    NOTHING,
     Document,
     holds,
     items,
     members,
-    not_this_dialect,
     read_document,
-    says,
 )
 from adapters.dialects.messages_errors import error_event, read_error
 from adapters.dialects.messages_usage import Counts, read_counts
 from adapters.errors import Failure, Kind
+from adapters.raw import NOTHING, says
+from adapters.upstream_errors import not_this_dialect
 from adapters.usage import Usage
 
 MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'

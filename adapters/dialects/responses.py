@@ -5,16 +5,12 @@ and `responses_usage` (what an upstream says, unary or in one event), `responses
 `responses_errors` (what a client is told instead). Requests and streams keep every byte that need not change.
 """
 
-from collections.abc import Iterable
-
-import msgspec
-
-from adapters import lenient
-from adapters.dialects import ModelEntry, Request
+from adapters.dialects import Request
 from adapters.dialects.responses_document import read_answer
 from adapters.dialects.responses_errors import error_body, error_event, error_status
 from adapters.dialects.responses_request import is_generation, parse_request, render_request, upstream_path
 from adapters.dialects.responses_tap import Tap
+from adapters.model_list import model_body, models_body, read_models
 
 __all__ = [
     "FORWARDED_ANSWER_HEADERS",
@@ -31,10 +27,12 @@ __all__ = [
     "is_generation",
     "model_body",
     "models_body",
+    "open_tap",
     "parse_request",
     "read_answer",
     "read_models",
     "render_request",
+    "stream_content_type",
     "upstream_path",
 ]
 
@@ -60,25 +58,11 @@ STREAM_CONTENT_TYPE = b"text/event-stream; charset=utf-8"
 REQUEST_ID_HEADERS = (b"x-request-id",)
 
 
-def models_body(entries: Iterable[ModelEntry]) -> bytes:
-    """Return GET /models: every entry, in order."""
-    return msgspec.json.encode({"object": "list", "data": [_model(entry) for entry in entries]})
+def stream_content_type(request: Request) -> bytes:
+    """Return the content type of the stream that a request asks for."""
+    return STREAM_CONTENT_TYPE
 
 
-def model_body(entry: ModelEntry) -> bytes:
-    """Return GET /models/{model}."""
-    return msgspec.json.encode(_model(entry))
-
-
-def read_models(body: bytes) -> tuple[str, ...]:
-    """Return the model names of an upstream's list, each once, in its order. Raises `ValueError` when it is none."""
-    document = lenient.decode(body)
-    items = document.get("data") if isinstance(document, dict) else document
-    if not isinstance(items, list):
-        raise ValueError("not a model list")  # noqa: TRY004 - the bytes are at fault, not a caller's argument
-    names = [item["id"] for item in items if isinstance(item, dict) and isinstance(item.get("id"), str)]
-    return tuple(dict.fromkeys(lenient.text(name) for name in names if name))
-
-
-def _model(entry: ModelEntry) -> dict[str, object]:
-    return {"id": entry.id, "object": "model", "created": entry.created, "owned_by": entry.owned_by}
+def open_tap(request: Request, *, strip_usage: bool, event_bytes_max: int) -> Tap:
+    """Return the tap of the stream that a request asks for."""
+    return Tap(strip_usage=strip_usage, event_bytes_max=event_bytes_max, choices=request.choices)

@@ -9,7 +9,6 @@ is more than an empty frame for those. Lifecycle events, opened messages and emp
 """
 
 import json
-import re
 
 import msgspec
 from msgspec import Raw
@@ -19,11 +18,10 @@ from adapters.dialects import Answer
 from adapters.dialects.responses_errors import read_error
 from adapters.dialects.responses_usage import read_usage
 from adapters.errors import Failure, Kind
-from adapters.upstream_errors import excerpt
+from adapters.raw import NOTHING, says
+from adapters.upstream_errors import not_this_dialect
 
 Members = dict[str, Raw]
-
-NOTHING = Raw(b"")
 
 QUIET_EVENTS = frozenset(
     {"response.created", "response.queued", "response.in_progress", "response.compaction.compacting"}
@@ -38,26 +36,12 @@ TEXTS = ("text", "refusal", "arguments", "input", "code", "transcript")
 
 _PARTS = frozenset({"output_text", "refusal", "summary_text", "reasoning_text"})
 _UNFINISHED = frozenset({"queued", "in_progress"})
-_EMPTY = frozenset({b"", b"null", b'""', b"[]", b"{}", b"false", b"0"})
-_HOLLOW = re.compile(rb"\[\s*\]|\{\s*\}")
-_HOLLOW_BYTES_MAX = 64
-"""No writer pads an empty array or object beyond this."""
-
 _DECODER = msgspec.json.Decoder(Members)
-
-
-def says(raw: Raw) -> bool:
-    """Whether a member is there and truthy; it is not copied to find out."""
-    view = memoryview(raw)
-    if len(view) > _HOLLOW_BYTES_MAX:
-        return True
-    value = bytes(view)
-    return value not in _EMPTY and _HOLLOW.fullmatch(value) is None
 
 
 def text(raw: Raw) -> str:
     """Return the text a member is, "" for anything else."""
-    if memoryview(raw)[:1] != b'"':
+    if bytes(memoryview(raw)[:1]) != b'"':
         return ""
     try:
         value = lenient.decode(raw)
@@ -117,18 +101,11 @@ def read_answer(body: bytes) -> Answer:
     output = document.get("output", NOTHING)
     waits = text(document.get("status", NOTHING)) in _UNFINISHED
     other = text(document.get("object", NOTHING)).startswith("response.")
-    if failure is None and not (waits or other or memoryview(output)[:1] == b"["):
+    if failure is None and not (waits or other or bytes(memoryview(output)[:1]) == b"["):
         message = "The upstream answered without any output."
         failure = Failure(502, Kind.UPSTREAM, message, code="empty_answer")
     content = failure is None and (waits or other or output_has_content(output))
     return Answer(usage, content, failure)
-
-
-def not_this_dialect(body: bytes, expected: str) -> Failure:
-    """Return the failure of an upstream that sent something else, with a glimpse of it."""
-    shown = excerpt(body)
-    message = f"The upstream sent something that is not {expected} of this API" + (f": {shown}" if shown else ".")
-    return Failure(502, Kind.UPSTREAM, message, code="upstream_protocol_error")
 
 
 def _item_has_content(raw: Raw, *, whole: bool) -> bool:

@@ -30,19 +30,18 @@ from msgspec import Raw
 
 from adapters import sse
 from adapters.dialects.responses_document import (
-    NOTHING,
     Members,
     failure_of,
     has_content,
-    not_this_dialect,
     output_has_content,
     read_members,
-    says,
     text,
 )
 from adapters.dialects.responses_errors import error_event, read_error, read_error_event
 from adapters.dialects.responses_usage import read_usage
 from adapters.errors import Failure, Kind
+from adapters.raw import NOTHING, says
+from adapters.upstream_errors import not_this_dialect
 from adapters.usage import Usage
 
 ECHO_BYTES_MAX = 4096

@@ -138,12 +138,13 @@ class _Section:
         path = f"{self.path}.key"
         if self.options.key is not None:
             return self.context.secret(self.options.key, path)
-        if provider is None or provider.key_env is None or self._has_problem("base_url"):
+        variable = None if provider is None else provider.key_variable(self.context.environ)
+        if provider is None or variable is None or self._has_problem("base_url"):
             return None
-        if self._environment_allowed and self.context.environ.get(provider.key_env, "").strip():
-            return self.context.secret(f"env:{provider.key_env}", path)
+        if self._environment_allowed and self.context.environ.get(variable, "").strip():
+            return self.context.secret(f"env:{variable}", path)
         if provider.key_required and self.options.base_url is None:
-            self.context.findings.problem(path, f'is missing: set {provider.key_env}, or write key = "env:NAME"')
+            self.context.findings.problem(path, f'is missing: set {variable}, or write key = "env:NAME"')
         return None
 
     def _ca_file(self, base_url: BaseUrl | None) -> tuple[Path | None, bytes]:
@@ -241,7 +242,8 @@ def _from_environment(document: Document, context: Context) -> Iterator[tuple[st
         base_url = context.parsed(parse_base_url, registration.base_url, f"environment.{provider.base_url_env}")
         key = None
         if registration.key is not None:
-            key = context.secret(f"env:{provider.key_env}", f"environment.{provider.key_env}")
+            variable = provider.key_variable(context.environ)
+            key = context.secret(f"env:{variable}", f"environment.{variable}")
         if base_url is not None and (key is not None or registration.key is None):
             context.check_proxy(ProxyMode.ENVIRONMENT, base_url, "environment")
             yield (
@@ -295,7 +297,7 @@ def overlaid(timeouts: Timeouts, overrides: TimeoutOverrides) -> Timeouts:
 def _unknown_provider(path: str, name: str, known: set[str], context: Context) -> None:
     """Note a name that no provider has, unless there would be one without a problem that is noted already."""
     kind = registry.providers().get(name)
-    variables = () if kind is None else (kind.key_env, kind.base_url_env)
+    variables = () if kind is None else (kind.key_env, *kind.key_env_others, kind.base_url_env)
     noted = (below("providers", name), *(f"environment.{variable}" for variable in variables))
     if any(context.findings.within(each) for each in noted):
         return

@@ -467,7 +467,7 @@ def test_a_model_list_reads_back() -> None:
 def test_the_module_is_a_dialect() -> None:
     module: Dialect = chat
     assert registry.dialect("chat") is module
-    assert list(registry.dialects()) == ["chat"]
+    assert "chat" in registry.dialects()
     with pytest.raises(registry.UnknownNameError, match="no dialect 'x'; there are: chat"):
         registry.dialect("x")
 

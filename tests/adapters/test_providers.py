@@ -29,6 +29,8 @@ VENDORS = {
     "fireworks": ("FIREWORKS", "https://api.fireworks.ai/inference/v1"),
     "cerebras": ("CEREBRAS", "https://api.cerebras.ai/v1"),
 }
+OWN_WAYS = {"anthropic": "ANTHROPIC", "gemini": "GEMINI"}
+"""Vendors with a key of their own and rules for addresses of their own, tested beside their dialects."""
 CONFIGURED = {"compatible", "local", "scripted"}
 OPENAI = registry.provider("openai")
 
@@ -42,8 +44,8 @@ def fail(status: int, body: Any, headers: Any = (), provider: Provider = OPENAI)
 
 def test_every_file_is_found_and_nothing_else() -> None:
     files = {module.name for module in pkgutil.iter_modules(package.__path__)}
-    assert set(registry.providers()) == files == VENDORS.keys() | CONFIGURED | {"ollama"}
-    with pytest.raises(registry.UnknownNameError, match="no provider 'x'; there are: cerebras, "):
+    assert set(registry.providers()) == files == VENDORS.keys() | OWN_WAYS.keys() | CONFIGURED | {"ollama"}
+    with pytest.raises(registry.UnknownNameError, match="no provider 'x'; there are: anthropic, "):
         registry.provider("x")
 
 
@@ -58,13 +60,13 @@ def test_every_provider_is_whole(provider: Provider) -> None:
     assert provider.path("none") is None
     assert provider.models_path.startswith("/")
     assert provider.base_url is None or plain_base_url(provider.base_url) == provider.base_url
-    assert provider.key_required is (provider.name in VENDORS)
+    assert provider.key_required is (provider.name in VENDORS or provider.name in OWN_WAYS)
     hash(provider)
 
 
 def test_who_reports_usage_unasked() -> None:
     always = {name for name, each in registry.providers().items() if each.usage_in_stream is UsageInStream.ALWAYS}
-    assert always == {"openrouter", "mistral", "fireworks"}
+    assert always == {"anthropic", "gemini", "openrouter", "mistral", "fireworks"}
 
 
 # -- the environment ---------------------------------------------------------------------------------------------------
@@ -89,9 +91,10 @@ def test_what_registers_nothing() -> None:
 
 
 def test_all_at_once_come_by_name() -> None:
-    environ = {f"{prefix}_API_KEY": KEY for prefix, _ in VENDORS.values()} | {"OLLAMA_HOST": "box"}
+    prefixes = [prefix for prefix, _ in VENDORS.values()] + list(OWN_WAYS.values())
+    environ = {f"{prefix}_API_KEY": KEY for prefix in prefixes} | {"OLLAMA_HOST": "box"}
     found = registry.providers_from_environment(environ)
-    assert [each.provider.name for each in found] == sorted([*VENDORS, "ollama"])
+    assert [each.provider.name for each in found] == sorted([*VENDORS, *OWN_WAYS, "ollama"])
 
 
 @pytest.mark.parametrize(

@@ -579,6 +579,24 @@ def test_an_error_that_was_reported_wins_over_how_the_stream_broke_afterwards() 
     assert_ends(forward, ended, ended.failure)
 
 
+def test_nothing_comes_out_after_an_error_was_withheld() -> None:
+    before = write(numbered([*OPEN, HI]))
+    for after in (b": ping\n\n", b"\n\n\r\n", b"id: 7\n\n: ping\n\n"):
+        for last in (b"", write([FAILED])):
+            forward, tap = run([before + write([FLAT]) + after + last])
+            assert forward == before
+            assert tap.failure is not None
+            assert (tap.failure.code, tap.failure.type) == ("server_error", None)
+
+
+@pytest.mark.parametrize("before", [[], [*OPEN, HI]])
+def test_b09_an_end_without_its_response_is_no_evidence(before: list[Event]) -> None:
+    for end in ({"type": "response.completed"}, {"type": "response.incomplete", "response": None}):
+        _, tap = run([write([*before, end])])
+        assert tap.failure is not None
+        assert tap.failure.code == "stream_incomplete"
+
+
 def test_the_upstreams_failed_response_is_kept() -> None:
     error = {"code": "new_policy", "message": "no", "misalignment": {"steer": {"message": "go on"}}}
     failed = of_response(

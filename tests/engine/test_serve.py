@@ -215,7 +215,7 @@ async def test_http_1_0_gets_a_stream_until_close(live: Live) -> None:
         (b"GET", b"/v1/chat/completions", 405, "method_not_allowed"),
         (b"DELETE", b"/v1/models", 405, "method_not_allowed"),
         (b"POST", b"/api/v1/nothing", 404, "unknown_url"),
-        (b"POST", b"/v1beta/models/x:generateContent", 404, "unknown_url"),
+        (b"POST", b"/v1/embeddings", 404, "unknown_url"),
     ],
 )
 async def test_unknown_routes_speak_the_api_and_keep_the_connection(

@@ -1,0 +1,97 @@
+"""JSON request bodies: taken apart into members that stay the bytes they came in, and put together again.
+
+The body must be a JSON object in UTF-8 as a whole (RFC 8259, section 8.1); nothing below its members is decoded until
+it is asked for. Agents cut tool results by UTF-16 length and send half a character; U+FFFD says so, and upstreams
+accept it. A member said twice means the last one, here and upstream alike: such a body is never passed on as it came,
+or two readers could disagree about it.
+
+What a refusal looks like is not known here: each dialect hands over the function that words it.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+from msgspec import Raw
+
+from adapters import lenient
+from adapters.errors import ClientError
+
+Members = dict[str, Raw]
+
+Refuse = Callable[[str], ClientError]
+"""Makes a dialect's error of what is to be said."""
+
+NOT_JSON = "The request body is not valid JSON"
+
+_DECODER = msgspec.json.Decoder(Members)
+_ENCODER = msgspec.json.Encoder()
+_WHITESPACE = (b" ", b"\n", b"\t", b"\r")
+
+
+def read(body: bytes, refuse: Refuse, *, not_json: str = NOT_JSON) -> tuple[Members, bytes]:
+    """Return the members and the body they stand in, which differs from `body` only in repaired surrogates.
+
+    Raises what `refuse` makes of a sentence that says what is wrong, and where; `not_json` begins the one about broken
+    syntax. Takes linear time.
+    """
+    if not body or body.isspace():
+        raise refuse("The request body is empty; a JSON object is required.")
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError as exc:
+            raise refuse(f"The request body is not valid UTF-8 (byte {exc.start}).") from exc
+    try:
+        return _DECODER.decode(body), body
+    except (msgspec.DecodeError, RecursionError) as exc:
+        repaired = body if isinstance(exc, RecursionError) else lenient.repair_surrogates(body)
+        if repaired is body:
+            raise refuse(_fault(exc, body, not_json)) from exc
+    try:
+        return _DECODER.decode(repaired), repaired
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise refuse(_fault(exc, repaired, not_json)) from exc
+
+
+def field(fields: Members, name: str, refuse_depth: Refuse) -> object:
+    """Decode one member; an absent one is None, like a null.
+
+    Raises what `refuse_depth` makes of the name when the member is nested deeper than can be read.
+    """
+    raw = fields.get(name)
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw)
+    except RecursionError as exc:
+        raise refuse_depth(name) from exc
+
+
+def render(fields: Members, original: bytes) -> bytes:
+    """Return the body of unchanged members: `original` itself unless it says more than they do."""
+    rendered = _ENCODER.encode(fields)
+    return original if _says_the_same(rendered, original) else rendered
+
+
+def render_renamed(fields: Members, model: str) -> bytes:
+    """Return the body with the member `model` saying `model`."""
+    return _ENCODER.encode(fields | {"model": Raw(_ENCODER.encode(model))})
+
+
+def _fault(exc: msgspec.DecodeError | RecursionError, body: bytes, not_json: str) -> str:
+    if isinstance(exc, RecursionError):
+        return "The request body is nested too deeply."
+    if isinstance(exc, msgspec.ValidationError):
+        return "The request body must be a JSON object."
+    # The decoder's sentence holds the position, or says that the input ended too early.
+    where = str(exc) if "byte" in str(exc) else f"{exc} (byte {len(body)})"
+    return f"{not_json}: {where}."
+
+
+def _says_the_same(rendered: bytes, original: bytes) -> bool:
+    """Whether only whitespace tells them apart: a member said twice, or a name written with escapes, makes more."""
+    return len(rendered) == len(original) or _ink(rendered) == _ink(original)
+
+
+def _ink(document: bytes) -> int:
+    return len(document) - sum(map(document.count, _WHITESPACE))

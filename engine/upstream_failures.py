@@ -1,0 +1,47 @@
+"""What a failing connection means: the words a client is told, and the cause that logs and metrics count.
+
+Pure, and without the addresses: where a provider is reached is for the operator's log, not for clients. Which failures
+are retried or hidden is not decided here.
+"""
+
+import logging
+
+from adapters.errors import Failure, Kind
+from engine.net import Broken, ConnectError
+from engine.pool import PoolFull
+
+logger = logging.getLogger(__name__)
+
+CONNECT_WORDS = {
+    "dns": "its name could not be resolved",
+    "connect": "the connection was refused or cut",
+    "tls": "the TLS handshake failed",
+    "proxy": "the proxy did not let us through",
+}
+
+
+def no_connection(provider: str, exc: Exception, seconds: float) -> tuple[Failure, str]:
+    """Return failure and cause of a connection that did not come about within `seconds`."""
+    if isinstance(exc, PoolFull):
+        return Failure(503, Kind.OVERLOADED, f"too many open connections to {provider}", code="pool_full"), "pool_full"
+    if isinstance(exc, ConnectError):
+        logger.info("cannot connect to %s: %s", provider, exc)
+        message = f"cannot connect to {provider}: {CONNECT_WORDS[exc.phase]}"
+        failure = Failure(502, Kind.UPSTREAM, message, code="upstream_unreachable")
+        return failure, "refused" if exc.phase == "connect" else exc.phase
+    message = f"connecting to {provider} took longer than {seconds:g} s"
+    return Failure(504, Kind.TIMEOUT, message, code="upstream_connect_timeout"), "connect_timeout"
+
+
+def broken(provider: str, exc: Exception, *, answered: bool, cut: bool) -> tuple[Failure, str]:
+    """Return failure and cause of a connection that broke: `answered` if a byte had come, `cut` if too few of them."""
+    if isinstance(exc, Broken):
+        message = f"the connection to {provider} broke: {exc}"
+        return Failure(502, Kind.UPSTREAM, message, code="upstream_reset"), "reset"
+    if not answered:
+        return Failure(502, Kind.UPSTREAM, f"{provider} closed without an answer", code="upstream_closed"), "reset"
+    if cut:
+        message = f"the answer of {provider} ended before it was complete"
+        return Failure(502, Kind.UPSTREAM, message, code="stream_incomplete"), "incomplete"
+    message = f"{provider} sent something that cannot be read: {exc}"
+    return Failure(502, Kind.UPSTREAM, message, code="upstream_protocol_error"), "garbage"
