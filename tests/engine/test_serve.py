@@ -1,5 +1,6 @@
 """Connections: what a client may do, and what it is told when it may not. Real sockets, raw bytes."""
 
+import os
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -299,6 +300,7 @@ async def test_without_keys_only_loopback_names_are_served(scripted: ScriptedUps
 # -- clients that leave --
 
 DELTA: dict[str, Any] = {"event": {"id": "c", "choices": [{"index": 0, "delta": {"content": "Hel"}}]}}
+FINISH: dict[str, Any] = {"event": {"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}}
 STAGES: list[tuple[str, bytes, list[Any]]] = [
     ("unary, silent upstream", post(), [{"stall": True}]),
     ("stream, silent before the head", post(STREAM_BODY), [{"stall": True}]),
@@ -391,3 +393,25 @@ async def test_over_the_limit_of_connections_503_and_close(scripted: ScriptedUps
         assert await second.closed()
         await first.send(post())
         assert (await first.answer())[0] == 200
+
+
+async def test_whatever_clients_do_no_descriptor_and_no_task_is_left() -> None:
+    def counts() -> tuple[int, int]:
+        return len(os.listdir("/dev/fd")), trio.lowlevel.current_statistics().tasks_living
+
+    before = counts()
+    async with upstream.running() as server:
+        server.set_default([DELTA, {"sleep_ms": 2}, FINISH, {"done": True}])
+        async with running(document(server.base_url)) as live:
+            for number in range(120):
+                client = await connect(live)
+                await client.send(post(STREAM_BODY if number % 2 else BODY)[: None if number % 3 else 200 + number])
+                if number % 5 == 0:
+                    with trio.move_on_after(0.001 * (number % 7)):
+                        await client.stream.receive_some()
+                if number % 4 == 0:
+                    client.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                await trio.aclose_forcefully(client.stream)
+    with trio.fail_after(5):
+        while counts() != before:
+            await trio.sleep(0.01)
