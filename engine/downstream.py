@@ -81,7 +81,12 @@ class Downstream:
     async def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
         """Send a whole answer. Raises `ClientGone`. Cancelled: the connection must be closed."""
         self._become(_ENDED)
-        fields = [*headers, (b"connection", b"close")] if not self.keep_alive else headers
+        fields = headers
+        if not self.keep_alive:
+            fields = [*headers, (b"connection", b"close")]
+        elif not self.chunked:
+            # HTTP/1.0 closes unless both sides say otherwise (RFC 9112, section 9.3).
+            fields = [*headers, (b"connection", b"keep-alive")]
         message = http1.render_response(status, fields, body)
         if self.head_only:
             message = message[: len(message) - len(body)]

@@ -50,11 +50,6 @@ class Keys:
         key = self._by_digest.get(digest, _NOBODY)
         return key.id if compare_digest(key.digest, digest) else None
 
-    @property
-    def required(self) -> bool:
-        """Whether a client must present a key. Without any key only loopback and Unix listeners may exist."""
-        return bool(self._by_digest)
-
     def __len__(self) -> int:
         return len(self._by_digest)
 

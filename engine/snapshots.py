@@ -262,12 +262,6 @@ def retire(directory: Path, incarnation: str) -> bool:
     return False
 
 
-def retire_all(directory: Path, live: Collection[str] = ()) -> int:
-    """Retire every incarnation that is not in `live`, as left behind by a supervisor that died; return how many."""
-    names = [path.stem.removeprefix("worker-") for path in directory.glob("worker-*.json")]
-    return sum(retire(directory, name) for name in sorted(names) if name not in live and INCARNATION.fullmatch(name))
-
-
 def _sealed(totals: Totals, folded: list[str]) -> Snapshot:
     return Snapshot(
         format=FORMAT,

@@ -1,12 +1,19 @@
 """Fixtures that more than one part of the suite uses."""
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from engine.demo.local_model import Exit, command, why_unavailable
+
+# Time says nothing on a shared machine; and in CI every run tries the same examples: a failure is the change's own.
+hypothesis.settings.register_profile("here", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
 @pytest.fixture(scope="session")

@@ -77,7 +77,7 @@ class Timeouts(Section, frozen=True, kw_only=True):
 
     connect_seconds: Annotated[Seconds, about("name look-up, connection and TLS handshake")] = 10
     first_content_seconds: Annotated[Seconds, about("from a request to the first content of its stream")] = 120
-    idle_seconds: Annotated[Seconds, about("between two reads of an answer that has begun")] = 300
+    idle_seconds: Annotated[Seconds, about("between two reads of a stream that has begun")] = 300
     unary_seconds: Annotated[Seconds, about("the whole of an answer that is not streamed")] = 600
     total_seconds: Annotated[Seconds, about("the whole of a stream")] = 3_600
 

@@ -47,18 +47,16 @@ def test_every_token_finds_its_own_key_and_no_other_token_finds_any(tokens: dict
     assert (keys.authenticate(other) is not None) == (other in tokens.values())
 
 
-def test_without_keys_nobody_is_known_and_none_is_required() -> None:
+def test_without_keys_nobody_is_known() -> None:
     keys = Keys([])
     assert not keys
-    assert not keys.required
     assert keys.authenticate(b"") is None
     assert keys.authenticate(bytes(32)) is None
 
 
-def test_with_a_key_one_is_required() -> None:
+def test_keys_count() -> None:
     keys = keys_of({"alice": b"sk-alice"})
     assert keys
-    assert keys.required
     assert len(keys) == 1
 
 

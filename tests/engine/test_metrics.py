@@ -20,7 +20,7 @@ from engine import snapshots
 from engine.console.status import Status, Worker
 from engine.exposition import render
 from engine.metrics import MODELS_MAX, STATUSES_MAX, Metrics
-from engine.snapshots import FAMILIES, OUTCOMES, SECONDS, Kind, Totals, merge, retire, retire_all
+from engine.snapshots import FAMILIES, OUTCOMES, SECONDS, Kind, Totals, merge, retire
 
 USAGE = Usage(input_tokens=10, output_tokens=7, cached_tokens=4, reasoning_tokens=2)
 OK = ("surface", "model-a", "provider-a", 200, "ok")
@@ -313,18 +313,6 @@ def test_retired_names_are_bounded_but_kept_while_their_file_stands(tmp_path: Pa
     assert merge(tmp_path, []).values["hedgerow_requests_total"] == {
         ("chat", "model-a", "provider-a", "200", "ok"): snapshots.FOLDED_MAX + 5
     }
-
-
-def test_what_a_dead_supervisor_left_is_retired(tmp_path: Path) -> None:
-    for incarnation in ("0-a", "0-b", "1-c"):
-        metrics = worker(incarnation)
-        one_request(metrics)
-        publish(tmp_path, metrics)
-    assert retire_all(tmp_path, live=["1-c"]) == 2
-    assert [path.name for path in tmp_path.glob("worker-*.json")] == ["worker-1-c.json"]
-    assert (
-        merge(tmp_path, ["1-c"]).values["hedgerow_requests_total"][("chat", "model-a", "provider-a", "200", "ok")] == 3
-    )
 
 
 @pytest.mark.parametrize(

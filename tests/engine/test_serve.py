@@ -127,6 +127,36 @@ async def test_expect_100_continue(live: Live) -> None:
     assert (await client.answer())[0] == 200
 
 
+async def test_a_pipelined_expectation_is_answered_without_another_byte(live: Live) -> None:
+    client = await connect(live)
+    head, _, body = post(headers=b"expect: 100-continue\r\n").partition(b"\r\n\r\n")
+    await client.send(post() + head + b"\r\n\r\n")
+    received = b""
+    with trio.fail_after(5):
+        while b"100 Continue" not in received:
+            received += await client.stream.receive_some()
+    await client.send(body)
+    assert (await client.answer())[0] == 200
+
+
+async def test_without_a_key_no_body_is_waited_for(live: Live, scripted: ScriptedUpstream) -> None:
+    client = await connect(live)
+    await client.send(post(b"x" * 90_000).replace(AUTH, b"authorization: Bearer wrong\r\n")[:300])
+    status, headers, body = await client.answer()
+    assert (status, headers[b"connection"]) == (401, b"close")
+    assert msgspec.json.decode(body)["error"]["code"] == "invalid_api_key"
+    assert await client.closed()
+    assert scripted.log == []
+
+
+async def test_http_1_0_keeps_alive_when_asked_and_says_so(live: Live) -> None:
+    client = await connect(live)
+    for _ in range(2):
+        await client.send(post(version=b"1.0", headers=b"connection: keep-alive\r\n"))
+        status, headers, _ = await client.answer()
+        assert (status, headers[b"connection"]) == (200, b"keep-alive")
+
+
 REFUSED: list[tuple[str, bytes, int]] = [
     ("both lengths", b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n", 400),
     ("bare LF", b"GET /health HTTP/1.1\nhost: x\n\n", 400),
