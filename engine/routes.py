@@ -72,6 +72,7 @@ SURFACES: dict[bytes, dict[str, Surface]] = {
     b"/anthropic/v1/models": _read(MODEL_LISTS["messages"]),
     b"/v1beta/models": _read(MODEL_LISTS["gemini"]),
     b"/compatible/v1beta/models": _read(MODEL_LISTS["gemini"]),
+    b"/compatible/v1/models": _read(MODEL_LISTS["gemini"]),
     b"/health": _read(HEALTH),
     b"/health/ready": _read(READY),
 }
@@ -84,6 +85,7 @@ PREFIXED: tuple[tuple[bytes, dict[str, Surface]], ...] = (
     (b"/anthropic/v1/models/", _read(MODELS["messages"])),
     (b"/v1beta/models/", {**_read(MODELS["gemini"]), "POST": GEMINI}),
     (b"/compatible/v1beta/models/", {**_read(MODELS["gemini"]), "POST": GEMINI}),
+    (b"/compatible/v1/models/", {**_read(MODELS["gemini"]), "POST": GEMINI}),
 )
 """Paths whose rest is an argument, which may hold slashes (model names do)."""
 

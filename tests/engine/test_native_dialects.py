@@ -315,9 +315,9 @@ async def test_a_websocket_upgrade_on_responses_is_426(live: Live) -> None:
 # -- Gemini --
 
 
-@pytest.fixture
-def google(live: Live) -> Iterator[genai.Client]:
-    client = genai.Client(api_key=live.key, http_options={"base_url": live.origin})
+@pytest.fixture(params=["", "/compatible"])
+def google(live: Live, request: pytest.FixtureRequest) -> Iterator[genai.Client]:
+    client = genai.Client(api_key=live.key, http_options={"base_url": live.origin + request.param})
     yield client
     client.close()
 
@@ -342,7 +342,7 @@ async def test_gemini_unary_and_streamed_agree(live: Live, google: genai.Client,
     assert (usage.input_tokens, usage.output_tokens) == (7, 2)
 
 
-@pytest.mark.parametrize("prefix", ["/v1beta", "/compatible/v1beta", "/v1"])
+@pytest.mark.parametrize("prefix", ["/v1beta", "/compatible/v1beta", "/v1", "/compatible/v1"])
 async def test_gemini_without_alt_sse_is_one_json_array(live: Live, prefix: str) -> None:
     async with httpx.AsyncClient(trust_env=False) as client:
         url = f"{live.origin}{prefix}/models/gm/gemini-x:streamGenerateContent?key={KEY}"
