@@ -15,6 +15,7 @@ NOTHING = Raw(b"")
 
 _EMPTY = frozenset({b"", b"null", b'""', b"[]", b"{}", b"false", b"0"})
 _EMPTY_BYTES_MAX = max(map(len, _EMPTY))
+_OPENING = b"[{"
 _HOLLOW = re.compile(rb"\[\s*\]|\{\s*\}")
 
 
@@ -23,7 +24,7 @@ def says(raw: Raw) -> bool:
     view = memoryview(raw)
     if len(view) <= _EMPTY_BYTES_MAX and bytes(view) in _EMPTY:
         return False
-    return _HOLLOW.fullmatch(view) is None
+    return view[0] not in _OPENING or _HOLLOW.fullmatch(view) is None
 
 
 def written(value: object) -> Raw:

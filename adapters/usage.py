@@ -50,13 +50,14 @@ def of_counts(
     output_audio_tokens: int = 0,
 ) -> Usage:
     """Return the normal form of counts that may contradict each other: parts are cut to fit their totals."""
-    cached = min(cached_tokens, input_tokens)
+    cached = cached_tokens if cached_tokens < input_tokens else input_tokens
+    uncached = input_tokens - cached
     return Usage(
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        cached_tokens=cached,
-        cache_write_tokens=min(cache_write_tokens, input_tokens - cached),
-        reasoning_tokens=min(reasoning_tokens, output_tokens),
-        input_audio_tokens=min(input_audio_tokens, input_tokens),
-        output_audio_tokens=min(output_audio_tokens, output_tokens),
+        input_tokens,
+        output_tokens,
+        cached,
+        cache_write_tokens if cache_write_tokens < uncached else uncached,
+        reasoning_tokens if reasoning_tokens < output_tokens else output_tokens,
+        input_audio_tokens if input_audio_tokens < input_tokens else input_tokens,
+        output_audio_tokens if output_audio_tokens < output_tokens else output_tokens,
     )

@@ -3,9 +3,12 @@
 The interesting members are decoded as `Raw`: whether they say anything is seen from their bytes, so a vendor's odd
 type (content as an array, an index as text) costs nothing and breaks nothing. A document the strict reader refuses
 gets a second, lenient reading; only what is not a JSON object at all is no document.
+
+A unary answer as documented (text or calls, usage that adds up, no error) is told by its types in one decoding; any
+other one takes the way above, with the same result.
 """
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Raw
@@ -13,7 +16,7 @@ from msgspec import Raw
 from adapters import lenient
 from adapters.dialects import Answer
 from adapters.dialects.chat_errors import finish_error, read_error
-from adapters.dialects.chat_usage import read_usage
+from adapters.dialects.chat_usage import PlainUsage, read_usage
 from adapters.errors import Failure, Kind
 from adapters.raw import NOTHING, says, written
 from adapters.upstream_errors import not_this_dialect
@@ -84,7 +87,35 @@ class Document(msgspec.Struct):
         return None
 
 
+class _PlainMessage(msgspec.Struct):
+    content: Raw = NOTHING
+    tool_calls: Raw = NOTHING
+
+
+class _PlainChoice(msgspec.Struct):
+    """A choice that is no error. A `delta` is refused because it would be read before the message."""
+
+    message: _PlainMessage
+    finish_reason: Literal["stop", "length", "tool_calls", "content_filter", "function_call"] | None = None
+    delta: None = None
+    error: None = None
+
+
+class _PlainAnswer(msgspec.Struct):
+    """An answer as documented: its usage is plain, and by its types nothing in it is an error."""
+
+    choices: Annotated[list[_PlainChoice], msgspec.Meta(min_length=1)]
+    usage: PlainUsage
+    error: None = None
+
+    def has_content(self) -> bool:
+        """Whether the first choice holds text or calls; when it does not, more has to be seen than is decoded here."""
+        message = self.choices[0].message
+        return says(message.content) or says(message.tool_calls)
+
+
 _DECODER = msgspec.json.Decoder(Document)
+_PLAIN = msgspec.json.Decoder(_PlainAnswer)
 
 
 def read_document(data: bytes) -> Document | None:
@@ -97,6 +128,15 @@ def read_document(data: bytes) -> Document | None:
 
 def read_answer(body: bytes) -> Answer:
     """Read a unary 2xx answer. Never raises: what is not an answer comes back as its failure."""
+    try:
+        answer = _PLAIN.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _read_any_answer(body)
+    usage = answer.usage.normal()
+    return Answer(usage, True) if usage is not None and answer.has_content() else _read_any_answer(body)
+
+
+def _read_any_answer(body: bytes) -> Answer:
     document = read_document(body)
     if document is None:
         return Answer(failure=not_this_dialect(body, "an answer"))

@@ -27,7 +27,7 @@ class _Details(msgspec.Struct):
     audio_tokens: _Count = 0
 
 
-class _Plain(msgspec.Struct):
+class PlainUsage(msgspec.Struct):
     """Usage as OpenAI documents it, and nothing that asks for a second look."""
 
     prompt_tokens: _Count
@@ -38,8 +38,24 @@ class _Plain(msgspec.Struct):
     prompt_cache_hit_tokens: _Count = 0
     cached_tokens: _Count = 0
 
+    def normal(self) -> Usage | None:
+        """Return the normal form, None when the counts do not add up and need the lenient reader."""
+        if not self.total_tokens or self.prompt_tokens + self.completion_tokens != self.total_tokens:
+            return None
+        read = self.prompt_tokens_details or _NO_DETAILS
+        written = self.completion_tokens_details or _NO_DETAILS
+        return of_counts(
+            input_tokens=self.prompt_tokens,
+            output_tokens=self.completion_tokens,
+            cached_tokens=read.cached_tokens or self.prompt_cache_hit_tokens or self.cached_tokens,
+            cache_write_tokens=read.cache_write_tokens,
+            reasoning_tokens=written.reasoning_tokens,
+            input_audio_tokens=read.audio_tokens,
+            output_audio_tokens=written.audio_tokens,
+        )
 
-_PLAIN = msgspec.json.Decoder(_Plain)
+
+_PLAIN = msgspec.json.Decoder(PlainUsage)
 _NO_DETAILS = _Details()
 
 
@@ -52,22 +68,10 @@ def read_usage(raw: Raw | bytes) -> Usage | None:
     What adds up as documented is read by a typed decoder (1 us); anything else leniently (8 us), with the same result.
     """
     try:
-        usage = _PLAIN.decode(raw)
+        usage = _PLAIN.decode(raw).normal()
     except (msgspec.DecodeError, RecursionError):
         return _read_leniently(raw)
-    if not usage.total_tokens or usage.prompt_tokens + usage.completion_tokens != usage.total_tokens:
-        return _read_leniently(raw)
-    read = usage.prompt_tokens_details or _NO_DETAILS
-    written = usage.completion_tokens_details or _NO_DETAILS
-    return of_counts(
-        input_tokens=usage.prompt_tokens,
-        output_tokens=usage.completion_tokens,
-        cached_tokens=read.cached_tokens or usage.prompt_cache_hit_tokens or usage.cached_tokens,
-        cache_write_tokens=read.cache_write_tokens,
-        reasoning_tokens=written.reasoning_tokens,
-        input_audio_tokens=read.audio_tokens,
-        output_audio_tokens=written.audio_tokens,
-    )
+    return usage if usage is not None else _read_leniently(raw)
 
 
 def _read_leniently(raw: Raw | bytes) -> Usage | None:

@@ -1,7 +1,7 @@
 """Usage is read by two readers, a quick one and a lenient one: whatever the quick one accepts, both read alike."""
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapters.dialects import chat_usage
@@ -32,6 +32,9 @@ USAGE = st.fixed_dictionaries(
 
 
 @given(USAGE)
+@example({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0})
+@example({"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10, "prompt_cache_hit_tokens": 3})
+@example({"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10, "cached_tokens": 3})
 def test_both_readers_agree(usage: dict[str, object]) -> None:
     raw = msgspec.json.encode(usage)
     assert chat_usage.read_usage(raw) == chat_usage._read_leniently(raw)
