@@ -20,17 +20,19 @@ How it ends. A stream is over at `[DONE]`, or when every choice has a finish_rea
 end is a failure: the SDKs of this dialect accept a bare end in silence, so only the gateway can tell the client.
 """
 
-from enum import Enum
 from typing import NamedTuple
 
 from adapters import sse
 from adapters.dialects.chat_document import Choice, Document, read_document
 from adapters.dialects.chat_errors import error_event
 from adapters.dialects.chat_usage import without_usage
-from adapters.errors import Failure, Kind
+from adapters.errors import Failure
+from adapters.event_tap import EventTap, Stage
 from adapters.raw import says
 from adapters.upstream_errors import not_this_dialect
 from adapters.usage import Usage
+
+__all__ = ["DONE", "Stage", "Tap"]
 
 DONE = b"data: [DONE]\n\n"
 
@@ -59,38 +61,11 @@ SPELLINGS = (
 UNUSUAL = Spelling(b"", b"", b',"usage":null')
 
 
-class Stage(Enum):
-    """How far a stream has come."""
-
-    START = "start"
-    """Nothing but a BOM and blank lines, or an incomplete first event."""
-    OPENING = "opening"
-    """An event stream, without content so far."""
-    CONTENT = "content"
-    FINISHED = "finished"
-    """Every choice has its finish_reason; usage and [DONE] may follow."""
-    DONE = "done"
-    DOCUMENT = "document"
-    """A JSON document instead of an event stream."""
-    FAILED = "failed"
-
-
-TRANSITIONS: dict[Stage, frozenset[Stage]] = {
-    Stage.START: frozenset({Stage.OPENING, Stage.DOCUMENT, Stage.FAILED}),
-    Stage.OPENING: frozenset({Stage.CONTENT, Stage.FINISHED, Stage.DONE, Stage.FAILED}),
-    Stage.CONTENT: frozenset({Stage.FINISHED, Stage.DONE, Stage.FAILED}),
-    Stage.FINISHED: frozenset({Stage.DONE, Stage.FAILED}),
-    Stage.DONE: frozenset(),
-    Stage.DOCUMENT: frozenset({Stage.FAILED}),
-    Stage.FAILED: frozenset(),
-}
-
-
 _CONTENT = Stage.CONTENT
 """Looked up once: an Enum's member costs 0.1 us each time it is reached through its class (3.11)."""
 
 
-class Tap:
+class Tap(EventTap):
     """One stream: `feed` every read, `end` once at its end; the attributes are for the caller to read after each call.
 
     Never raises. `failure` set means that the stream is broken from here: what was returned may still be forwarded,
@@ -99,42 +74,21 @@ class Tap:
 
     __slots__ = (
         "_choices",
-        "_event_bytes_max",
         "_finish",
         "_finished_choices",
-        "_framer",
         "_null_usage",
         "_strip_usage",
-        "content",
-        "done",
-        "failure",
-        "finished",
-        "stage",
         "usage",
     )
 
     def __init__(self, *, strip_usage: bool, event_bytes_max: int, choices: int = 1) -> None:
-        self.content = False
-        self.finished = False
-        self.done = False
+        super().__init__(event_bytes_max=event_bytes_max)
         self.usage: Usage | None = None
-        self.failure: Failure | None = None
-        self.stage = Stage.START
         self._choices = choices
-        self._event_bytes_max = event_bytes_max
         self._finish = UNUSUAL.finish
         self._finished_choices: set[bytes] = set()
-        self._framer = sse.Framer()
         self._null_usage = UNUSUAL.null_usage
         self._strip_usage = strip_usage
-
-    def __repr__(self) -> str:
-        return f"<Tap {self.stage.value} {self.held} bytes held>"
-
-    @property
-    def held(self) -> int:
-        """How many bytes wait for the end of their event; never more than one read beyond `event_bytes_max`."""
-        return self._framer.held
 
     def feed(self, data: bytes) -> bytes:
         """Take one read, return the whole events to forward: the same object when nothing is to be changed."""
@@ -158,35 +112,6 @@ class Tap:
         """Return the in-band error that ends a stream; in this dialect it refers to nothing before it."""
         return error_event(failure)
 
-    def end(self) -> bytes:
-        """Take the end of the stream, return what is left to forward.
-
-        Sets `failure` (`stream_incomplete`) unless the stream was complete; a missing `[DONE]` is added then.
-        """
-        rest = self._framer.take()
-        if self.stage is Stage.START:
-            rest = sse.without_preamble(rest)
-            if rest:
-                self._begin(rest)
-        if self._is_document:
-            self._fail_document(rest)
-        forward = self._last_block(rest) if self._is_streaming else b""
-        if self.stage is Stage.FINISHED:
-            self._become(Stage.DONE)
-            return forward + DONE
-        if self.stage is Stage.START or self._is_streaming:
-            message = "The upstream's answer ended before it was complete."
-            self._fail(Failure(502, Kind.UPSTREAM, message, code="stream_incomplete"))
-        return forward
-
-    @property
-    def _is_streaming(self) -> bool:
-        return self.stage in {Stage.OPENING, Stage.CONTENT, Stage.FINISHED}
-
-    @property
-    def _is_document(self) -> bool:
-        return self.stage is Stage.DOCUMENT
-
     def _is_suspicious(self, whole: bytes) -> bool:
         """Whether any of the events may hold a finish, a usage, an error or the end.
 
@@ -202,50 +127,10 @@ class Tap:
 
     # -- the stages ------------------------------------------------------------------------------------------------
 
-    def _feed_slowly(self, data: bytes) -> bytes:
-        if self.stage in {Stage.DONE, Stage.FAILED}:
-            return b""
-        whole = b""
-        if self._is_document:
-            self._framer.hold(data)
-        else:
-            whole = self._framer.feed(data)
-        if self.stage is Stage.START:
-            whole = sse.without_preamble(whole)
-            if whole:
-                self._begin(next(sse.blocks(whole)))
-            if self._is_document:
-                self._framer.hold_back(whole)
-        forward = self._inspect(whole) if self._is_streaming else b""
-        if self._framer.held > self._event_bytes_max:
-            self._fail_oversize()
-        return forward
-
-    def _begin(self, block: bytes) -> None:
-        """Decide by the first block what the upstream is sending."""
-        if sse.is_event_stream(block):
-            self._become(Stage.OPENING)
-        elif block.lstrip()[:1] in {b"{", b"["}:
-            self._become(Stage.DOCUMENT)
-        else:
-            self._fail(not_this_dialect(block, "an event stream"))
-
-    def _inspect(self, whole: bytes) -> bytes:
-        forward = []
-        for received in sse.blocks(whole):
-            # Blank lines between two events stand in front of a block or alone, by how the stream was cut.
-            block = received.lstrip(b"\r\n")
-            forward.append(received[: len(received) - len(block)])
-            if len(block) > self._event_bytes_max:
-                self._fail_oversize()
-            elif block:
-                forward.append(self._block(block.replace(self._null_usage, b"") if self._strip_usage else block))
-            if not self._is_streaming:
-                break
-        return b"".join(forward)
-
     def _block(self, block: bytes) -> bytes:
         """Look at one event, return what to forward of it."""
+        if self._strip_usage:
+            block = block.replace(self._null_usage, b"")
         if self.stage is _CONTENT and not self._is_suspicious(block):
             return block
         payload = sse.payload(block)
@@ -302,41 +187,20 @@ class Tap:
         if len(self._finished_choices) >= self._choices and self.stage is not Stage.FINISHED:
             self._become(Stage.FINISHED)
 
-    def _last_block(self, rest: bytes) -> bytes:
-        """Look at what stands before the end without a blank line: a whole event counts, a cut one does not."""
-        block = rest.lstrip(b"\r\n")
-        blank = rest[: len(rest) - len(block)]
-        payload = sse.payload(block)
-        if payload is None:
-            self._block_without_payload(block)
-            return blank
-        if payload.strip() != _DONE_PAYLOAD and read_document(payload) is None:
-            return blank
-        return self._inspect(blank + block.rstrip(b"\r\n") + b"\n\n")
+    def _is_whole(self, payload: bytes) -> bool:
+        return payload.strip() == _DONE_PAYLOAD or read_document(payload) is not None
 
     # -- the ends --------------------------------------------------------------------------------------------------
+
+    def _complete(self) -> bytes:
+        self._become(Stage.DONE)
+        return DONE
 
     def _fail_document(self, document: bytes) -> None:
         """A whole answer where a stream was asked for is an error, whatever it says; mostly it says one."""
         read = read_document(document) or read_document(document.strip().removeprefix(b"[").removesuffix(b"]"))
         failure = read.failure() if read is not None else None
         self._fail(failure or not_this_dialect(document, "an event stream"))
-
-    def _fail_oversize(self) -> None:
-        message = f"The upstream sent an event longer than {self._event_bytes_max} bytes."
-        self._fail(Failure(502, Kind.UPSTREAM, message, code="event_too_large"))
-
-    def _fail(self, failure: Failure) -> None:
-        self.failure = failure
-        self._become(Stage.FAILED)
-
-    def _become(self, stage: Stage) -> None:
-        assert stage in TRANSITIONS[self.stage], f"{self.stage} -> {stage}"
-        self.stage = stage
-        self.finished = stage in {Stage.FINISHED, Stage.DONE}
-        self.done = stage is Stage.DONE
-        if stage in {Stage.DONE, Stage.FAILED}:
-            self._framer.take()
 
 
 def _spelling(payload: bytes) -> Spelling:

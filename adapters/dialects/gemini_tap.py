@@ -22,14 +22,16 @@ or the prompt was blocked. Any other end is a failure: the SDKs accept it in sil
 """
 
 import re
-from enum import Enum
 
 from adapters import sse
 from adapters.dialects.gemini_document import Candidate, Document, read_document
 from adapters.dialects.gemini_errors import error_body
-from adapters.errors import Failure, Kind
+from adapters.errors import Failure
+from adapters.event_tap import TRANSITIONS, EventTap, Stage
 from adapters.upstream_errors import not_this_dialect
 from adapters.usage import Usage
+
+__all__ = ["Stage", "Tap"]
 
 _BEGIN = b"data: {"
 _LF, _CR = 10, 13
@@ -44,38 +46,18 @@ _COUNTS = b'TokenCount"'
 _UNREAD_BYTES_MAX = 1 << 17
 """A longer event is decoded at once: a blob is not kept for the usage beside it."""
 
-
-class Stage(Enum):
-    """How far a stream has come."""
-
-    START = "start"
-    """Nothing but a BOM and blank lines, or an incomplete first event."""
-    OPENING = "opening"
-    """An event stream, without content so far."""
-    CONTENT = "content"
-    FINISHED = "finished"
-    """Every candidate has its finishReason; usage and metadata may follow."""
-    DONE = "done"
-    DOCUMENT = "document"
-    """A JSON document instead of an event stream."""
-    FAILED = "failed"
-
-
-TRANSITIONS: dict[Stage, frozenset[Stage]] = {
-    Stage.START: frozenset({Stage.OPENING, Stage.DOCUMENT, Stage.FAILED}),
+_TRANSITIONS = {
+    **TRANSITIONS,
     Stage.OPENING: frozenset({Stage.CONTENT, Stage.FINISHED, Stage.FAILED}),
     Stage.CONTENT: frozenset({Stage.FINISHED, Stage.FAILED}),
-    Stage.FINISHED: frozenset({Stage.DONE, Stage.FAILED}),
-    Stage.DONE: frozenset(),
-    Stage.DOCUMENT: frozenset({Stage.FAILED}),
-    Stage.FAILED: frozenset(),
 }
+"""No event ends a stream that has not finished."""
 
 _CONTENT = Stage.CONTENT
 """Looked up once: an Enum's member costs 0.1 us each time it is reached through its class (3.11)."""
 
 
-class Tap:
+class Tap(EventTap):
     """One stream: `feed` every read, `end` once at its end; the attributes are for the caller to read after each call.
 
     Never raises. `failure` set means that the stream is broken from here: what was returned may still be forwarded,
@@ -87,48 +69,29 @@ class Tap:
         "_array",
         "_choices",
         "_counted",
-        "_event_bytes_max",
         "_finished_choices",
-        "_framer",
         "_next",
         "_opened",
         "_separator",
         "_unread_bytes_max",
         "_usage",
-        "content",
-        "done",
-        "failure",
-        "finished",
-        "stage",
     )
+
+    transitions = _TRANSITIONS
 
     def __init__(
         self, *, strip_usage: bool = False, event_bytes_max: int, choices: int = 1, array: bool = False
     ) -> None:
-        self.content = False
-        self.finished = False
-        self.done = False
-        self.failure: Failure | None = None
-        self.stage = Stage.START
+        super().__init__(event_bytes_max=event_bytes_max)
         self._array = array
         self._choices = choices
         self._counted = b""
         """The last event that counts tokens and was not decoded, and what followed it in its read."""
-        self._event_bytes_max = event_bytes_max
         self._finished_choices: set[bytes] = set()
-        self._framer = sse.Framer()
         self._opened = False
         self._separator, self._next = _SEPARATORS[0], _SEPARATORS[0] + _BEGIN
         self._unread_bytes_max = min(event_bytes_max, _UNREAD_BYTES_MAX)
         self._usage: Usage | None = None
-
-    def __repr__(self) -> str:
-        return f"<Tap {self.stage.value} {self.held} bytes held>"
-
-    @property
-    def held(self) -> int:
-        """How many bytes wait for the end of their event; never more than one read beyond `event_bytes_max`."""
-        return self._framer.held
 
     @property
     def usage(self) -> Usage | None:
@@ -163,38 +126,9 @@ class Tap:
             self._fail_oversize()
         return whole
 
-    def end(self) -> bytes:
-        """Take the end of the stream, return what is left to forward.
-
-        Sets `failure` (`stream_incomplete`) unless the stream was complete; an array is closed only then.
-        """
-        rest = self._framer.take()
-        if self.stage is Stage.START:
-            rest = sse.without_preamble(rest)
-            if rest:
-                self._begin(rest)
-        if self._is_document:
-            self._fail_document(rest)
-        forward = self._last_block(rest) if self._is_streaming else b""
-        if self.stage is Stage.FINISHED:
-            self._become(Stage.DONE)
-            return forward + b"]" if self._array else forward
-        if self.stage is Stage.START or self._is_streaming:
-            message = "The upstream's answer ended before it was complete."
-            self._fail(Failure(502, Kind.UPSTREAM, message, code="stream_incomplete"))
-        return forward
-
     def error_event(self, failure: Failure) -> bytes:
         """Return what tells the client about a failure behind all that was returned so far, and ends the stream."""
         return self._framed(error_body(failure)) + (b"]" if self._array else b"")
-
-    @property
-    def _is_streaming(self) -> bool:
-        return self.stage in {Stage.OPENING, Stage.CONTENT, Stage.FINISHED}
-
-    @property
-    def _is_document(self) -> bool:
-        return self.stage is Stage.DOCUMENT
 
     # -- the fast path ---------------------------------------------------------------------------------------------
 
@@ -233,64 +167,20 @@ class Tap:
 
     # -- the stages ------------------------------------------------------------------------------------------------
 
-    def _feed_slowly(self, data: bytes) -> bytes:
-        if self.stage in {Stage.DONE, Stage.FAILED}:
-            return b""
-        whole = b""
-        if self._is_document:
-            self._framer.hold(data)
-        else:
-            whole = self._framer.feed(data)
-        if self.stage is Stage.START:
-            whole = sse.without_preamble(whole)
-            if whole:
-                self._begin(next(sse.blocks(whole)))
-            if self._is_document:
-                self._framer.hold_back(whole)
-        forward = self._inspect(whole) if self._is_streaming else b""
-        if self._framer.held > self._event_bytes_max:
-            self._fail_oversize()
-        return forward
-
-    def _begin(self, block: bytes) -> None:
-        """Decide by the first block what the upstream is sending."""
-        if sse.is_event_stream(block):
-            self._become(Stage.OPENING)
-        elif block.lstrip()[:1] in {b"{", b"["}:
-            self._become(Stage.DOCUMENT)
-        else:
-            self._fail(not_this_dialect(block, "an event stream"))
-
-    def _inspect(self, whole: bytes) -> bytes:
-        forward = []
-        for received in sse.blocks(whole):
-            # Blank lines between two events stand in front of a block or alone, by how the stream was cut.
-            block = received.lstrip(b"\r\n")
-            if len(block) > self._event_bytes_max:
-                self._fail_oversize()
-            elif block:
-                forward.append(self._block(block))
-            if not self._is_streaming:
-                break
-        return b"".join(forward)
-
     def _block(self, block: bytes) -> bytes:
         """Look at one event, return what to forward of it."""
         if self.stage is _CONTENT and block.endswith(self._separator) and self._passes(block):
             return self._elements(block) if self._array else block
         payload = sse.payload(block)
         if payload is None:
-            self._block_without_payload(block)
-            return b""
+            return self._block_without_payload(block)
         text = payload.strip()
         if text == _DONE_PAYLOAD:
-            return self._done()
+            # The end mark of another dialect, which imitators of this one send: alone it proves nothing.
+            return self._complete() if self.stage is Stage.FINISHED else b""
         return self._chunk(block, text) if text else b""
 
-    def _done(self) -> bytes:
-        """Swallow the end mark of another dialect, which imitators of this one send: alone it proves nothing."""
-        if self.stage is not Stage.FINISHED:
-            return b""
+    def _complete(self) -> bytes:
         self._become(Stage.DONE)
         return b"]" if self._array else b""
 
@@ -307,15 +197,15 @@ class Tap:
         # Between JSON's tokens a line end is as good as a space, and inside of them there is none.
         return self._framed(text.replace(b"\n", b" "))
 
-    def _block_without_payload(self, block: bytes) -> None:
+    def _block_without_payload(self, block: bytes) -> bytes:
         """What is no event is dropped, but raw JSON is how Google's servers report a late error."""
-        if block.lstrip()[:1] not in {b"{", b"["}:
-            return
-        failure = _read_failure(block)
-        if failure is not None:
-            self._fail(failure)
-        elif self.stage is not Stage.FINISHED:
-            self._fail(not_this_dialect(block, "a chunk"))
+        if block.lstrip()[:1] in {b"{", b"["}:
+            failure = _read_failure(block)
+            if failure is not None:
+                self._fail(failure)
+            elif self.stage is not Stage.FINISHED:
+                self._fail(not_this_dialect(block, "a chunk"))
+        return b""
 
     def _note(self, block: bytes, document: Document) -> None:
         usage = document.read_usage()
@@ -343,39 +233,24 @@ class Tap:
         opening, self._opened = (b",\r\n" if self._opened else b"["), True
         return b"%b%b\n" % (opening, payload)
 
+    def _blank_lines(self, blank: bytes) -> bytes:
+        return b""
+
     def _last_block(self, rest: bytes) -> bytes:
-        """Look at what stands before the end without a blank line: a whole event counts, a cut one does not."""
         block = rest.lstrip(b"\r\n")
-        payload = sse.payload(block)
-        if payload is None:
-            if block and _read_failure(block) is not None:
-                self._block_without_payload(block)
+        if not block or (sse.payload(block) is None and _read_failure(block) is None):
+            # Cut JSON is no garbage: it is an end that came too early.
             return b""
-        if payload.strip() != _DONE_PAYLOAD and read_document(payload) is None:
-            return b""
-        return self._inspect(block.rstrip(b"\r\n") + b"\n\n")
+        return super()._last_block(block)
+
+    def _is_whole(self, payload: bytes) -> bool:
+        return payload.strip() == _DONE_PAYLOAD or read_document(payload) is not None
 
     # -- the ends --------------------------------------------------------------------------------------------------
 
     def _fail_document(self, document: bytes) -> None:
         """A whole answer where a stream was asked for is an error, whatever it says; mostly it says one."""
         self._fail(_read_failure(document) or not_this_dialect(document, "an event stream"))
-
-    def _fail_oversize(self) -> None:
-        message = f"The upstream sent an event longer than {self._event_bytes_max} bytes."
-        self._fail(Failure(502, Kind.UPSTREAM, message, code="event_too_large"))
-
-    def _fail(self, failure: Failure) -> None:
-        self.failure = failure
-        self._become(Stage.FAILED)
-
-    def _become(self, stage: Stage) -> None:
-        assert stage in TRANSITIONS[self.stage], f"{self.stage} -> {stage}"
-        self.stage = stage
-        self.finished = stage in {Stage.FINISHED, Stage.DONE}
-        self.done = stage is Stage.DONE
-        if stage in {Stage.DONE, Stage.FAILED}:
-            self._framer.take()
 
 
 def _read_failure(document: bytes) -> Failure | None:

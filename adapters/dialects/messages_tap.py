@@ -21,7 +21,6 @@ tool call for a whole one, so only the gateway can tell the client.
 """
 
 import re
-from enum import Enum
 
 from msgspec import Raw
 
@@ -36,9 +35,12 @@ from adapters.dialects.messages_document import (
 from adapters.dialects.messages_errors import error_event, read_error
 from adapters.dialects.messages_usage import Counts, read_counts
 from adapters.errors import Failure, Kind
+from adapters.event_tap import EventTap, Stage
 from adapters.raw import NOTHING, says
 from adapters.upstream_errors import not_this_dialect
 from adapters.usage import Usage
+
+__all__ = ["MESSAGE_STOP", "Stage", "Tap"]
 
 MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
@@ -54,37 +56,11 @@ _PLAIN_EVENT = re.compile(rb"event: ([^\r\n]*)\ndata: ([^\r\n]*)\n\n")
 """As nearly all are written: read so it costs a tenth of what it costs line by line (0.6 against 6 us)."""
 
 
-class Stage(Enum):
-    """How far a stream has come."""
-
-    START = "start"
-    """Nothing but a BOM and blank lines, or an incomplete first event."""
-    OPENING = "opening"
-    """An event stream, without content so far."""
-    CONTENT = "content"
-    FINISHED = "finished"
-    """The stop reason is known; more usage and `message_stop` may follow."""
-    DONE = "done"
-    DOCUMENT = "document"
-    """A JSON document instead of an event stream."""
-    FAILED = "failed"
-
-
-TRANSITIONS: dict[Stage, frozenset[Stage]] = {
-    Stage.START: frozenset({Stage.OPENING, Stage.DOCUMENT, Stage.FAILED}),
-    Stage.OPENING: frozenset({Stage.CONTENT, Stage.FINISHED, Stage.DONE, Stage.FAILED}),
-    Stage.CONTENT: frozenset({Stage.FINISHED, Stage.DONE, Stage.FAILED}),
-    Stage.FINISHED: frozenset({Stage.DONE, Stage.FAILED}),
-    Stage.DONE: frozenset(),
-    Stage.DOCUMENT: frozenset({Stage.FAILED}),
-    Stage.FAILED: frozenset(),
-}
-
-_OPENING, _CONTENT, _FINISHED = Stage.OPENING, Stage.CONTENT, Stage.FINISHED
+_CONTENT = Stage.CONTENT
 """Looked up once: an Enum's member costs 0.1 us each time it is reached through its class (3.11)."""
 
 
-class Tap:
+class Tap(EventTap):
     """One stream: `feed` every read, `end` once at its end; the attributes are for the caller to read after each call.
 
     Never raises. `failure` set means that the stream is broken from here: what was returned may still be forwarded,
@@ -92,42 +68,16 @@ class Tap:
     `choices` change nothing.
     """
 
-    __slots__ = (
-        "_counts",
-        "_error_name",
-        "_event_bytes_max",
-        "_framer",
-        "_message_id",
-        "content",
-        "done",
-        "failure",
-        "finished",
-        "stage",
-        "usage",
-    )
+    __slots__ = ("_counts", "_error_name", "_message_id", "usage")
 
     def __init__(self, *, strip_usage: bool, event_bytes_max: int, choices: int = 1) -> None:
-        self.content = False
-        self.finished = False
-        self.done = False
+        super().__init__(event_bytes_max=event_bytes_max)
         self.usage: Usage | None = None
-        self.failure: Failure | None = None
-        self.stage = Stage.START
         self._counts = Counts()
         self._error_name = _EVERYTHING
         """How this stream begins an error event, learnt from its first content."""
-        self._event_bytes_max = event_bytes_max
-        self._framer = sse.Framer()
         self._message_id: Raw | None = None
         """Of the open message; None before it."""
-
-    def __repr__(self) -> str:
-        return f"<Tap {self.stage.value} {self.held} bytes held>"
-
-    @property
-    def held(self) -> int:
-        """How many bytes wait for the end of their event; never more than one read beyond `event_bytes_max`."""
-        return self._framer.held
 
     def feed(self, data: bytes) -> bytes:
         """Take one read, return the whole events to forward: the same object when nothing is to be changed."""
@@ -142,38 +92,9 @@ class Tap:
             self._fail_oversize()
         return whole
 
-    def end(self) -> bytes:
-        """Take the end of the stream, return what is left to forward.
-
-        Sets `failure` (`stream_incomplete`) unless the stream was complete; a missing `message_stop` is added then.
-        """
-        rest = self._framer.take()
-        if self.stage is Stage.START:
-            rest = sse.without_preamble(rest)
-            if rest:
-                self._begin(rest)
-        if self._is_document:
-            self._fail_document(rest)
-        forward = self._last_block(rest) if self._is_streaming else b""
-        if self.stage is Stage.FINISHED:
-            return forward + self._stop()
-        if self.stage is Stage.START or self._is_streaming:
-            message = "The upstream's answer ended before it was complete."
-            self._fail(Failure(502, Kind.UPSTREAM, message, code="stream_incomplete"))
-        return forward
-
     def error_event(self, failure: Failure) -> bytes:
         """Return the event that tells the client of a failure here: the same in every state of a stream."""
         return error_event(failure)
-
-    @property
-    def _is_streaming(self) -> bool:
-        stage = self.stage
-        return stage is _CONTENT or stage is _OPENING or stage is _FINISHED
-
-    @property
-    def _is_document(self) -> bool:
-        return self.stage is Stage.DOCUMENT
 
     def _is_suspicious(self, whole: bytes) -> bool:
         """Whether any of the events may start or end a message, report usage or an error, or be no event of ours.
@@ -190,48 +111,6 @@ class Tap:
 
     # -- the stages ------------------------------------------------------------------------------------------------
 
-    def _feed_slowly(self, data: bytes) -> bytes:
-        if self.stage in {Stage.DONE, Stage.FAILED}:
-            return b""
-        whole = b""
-        if self._is_document:
-            self._framer.hold(data)
-        else:
-            whole = self._framer.feed(data)
-        if self.stage is Stage.START:
-            whole = sse.without_preamble(whole)
-            if whole:
-                self._begin(next(sse.blocks(whole)))
-            if self._is_document:
-                self._framer.hold_back(whole)
-        forward = self._inspect(whole) if self._is_streaming else b""
-        if self._framer.held > self._event_bytes_max:
-            self._fail_oversize()
-        return forward
-
-    def _begin(self, block: bytes) -> None:
-        """Decide by the first block what the upstream is sending."""
-        if sse.is_event_stream(block):
-            self._become(Stage.OPENING)
-        elif block.lstrip()[:1] in {b"{", b"["}:
-            self._become(Stage.DOCUMENT)
-        else:
-            self._fail(not_this_dialect(block, "an event stream"))
-
-    def _inspect(self, whole: bytes) -> bytes:
-        forward = []
-        for received in sse.blocks(whole):
-            # Blank lines between two events stand in front of a block or alone, by how the stream was cut.
-            block = received.lstrip(b"\r\n")
-            forward.append(received[: len(received) - len(block)])
-            if len(block) > self._event_bytes_max:
-                self._fail_oversize()
-            elif block:
-                forward.append(self._block(block))
-            if not self._is_streaming:
-                break
-        return b"".join(forward)
-
     def _block(self, block: bytes) -> bytes:
         """Look at one event, return what to forward of it."""
         if self.stage is _CONTENT and not self._is_suspicious(block):
@@ -241,7 +120,7 @@ class Tap:
         if event is None:
             return self._block_without_payload(block)
         if event.data.strip() == _FOREIGN_END:
-            return self._stop() if self.stage is Stage.FINISHED else b""
+            return self._complete() if self.stage is Stage.FINISHED else b""
         document = read_document(event.data)
         if event.name == _ERROR or (document is not None and document.is_error):
             self._fail(read_error(event.data))
@@ -309,43 +188,18 @@ class Tap:
                 self._error_name = (b"event: " if names[0].startswith(b"event: ") else b"event:") + _ERROR
             self._become(Stage.CONTENT)
 
-    def _last_block(self, rest: bytes) -> bytes:
-        """Look at what stands before the end without a blank line: a whole event counts, a cut one does not."""
-        block = rest.lstrip(b"\r\n")
-        blank = rest[: len(rest) - len(block)]
-        payload = sse.payload(block)
-        if payload is None:
-            self._block_without_payload(block)
-            return blank
-        if payload.strip() != _FOREIGN_END and read_document(payload) is None:
-            return blank
-        return self._inspect(blank + block.rstrip(b"\r\n") + b"\n\n")
+    def _is_whole(self, payload: bytes) -> bool:
+        return payload.strip() == _FOREIGN_END or read_document(payload) is not None
 
     # -- the ends --------------------------------------------------------------------------------------------------
 
-    def _stop(self) -> bytes:
+    def _complete(self) -> bytes:
         """End a message that has its stop reason but no `message_stop`."""
         self._become(Stage.DONE)
         return MESSAGE_STOP
 
-    def _fail_document(self, payload: bytes) -> None:
+    def _fail_document(self, document: bytes) -> None:
         """A whole answer where a stream was asked for is an error, whatever it says; mostly it says one."""
-        document = read_document(payload)
-        is_error = document is not None and document.is_error
-        self._fail(read_error(payload) if is_error else not_this_dialect(payload, "an event stream"))
-
-    def _fail_oversize(self) -> None:
-        message = f"The upstream sent an event longer than {self._event_bytes_max} bytes."
-        self._fail(Failure(502, Kind.UPSTREAM, message, code="event_too_large"))
-
-    def _fail(self, failure: Failure) -> None:
-        self.failure = failure
-        self._become(Stage.FAILED)
-
-    def _become(self, stage: Stage) -> None:
-        assert stage in TRANSITIONS[self.stage], f"{self.stage} -> {stage}"
-        self.stage = stage
-        self.finished = stage in {Stage.FINISHED, Stage.DONE}
-        self.done = stage is Stage.DONE
-        if stage in {Stage.DONE, Stage.FAILED}:
-            self._framer.take()
+        read = read_document(document)
+        is_error = read is not None and read.is_error
+        self._fail(read_error(document) if is_error else not_this_dialect(document, "an event stream"))

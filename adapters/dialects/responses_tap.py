@@ -23,7 +23,6 @@ waited for: it is nearly always the `response.failed` that belongs to it, which 
 
 from collections.abc import Mapping
 from contextlib import suppress
-from enum import Enum
 
 import msgspec
 from msgspec import Raw
@@ -39,10 +38,13 @@ from adapters.dialects.responses_document import (
 )
 from adapters.dialects.responses_errors import error_event, read_error, read_error_event
 from adapters.dialects.responses_usage import read_usage
-from adapters.errors import Failure, Kind
+from adapters.errors import Failure
+from adapters.event_tap import TRANSITIONS, EventTap, Stage
 from adapters.raw import NOTHING, says
 from adapters.upstream_errors import not_this_dialect
 from adapters.usage import Usage
+
+__all__ = ["ECHO_BYTES_MAX", "Stage", "Tap"]
 
 ECHO_BYTES_MAX = 4096
 """A failed response repeats what its `response.created` said, but no member longer than this (instructions, tools):
@@ -57,39 +59,18 @@ _COMPLETED = "response.completed"
 _INCOMPLETE = "response.incomplete"
 _FAILED = "response.failed"
 
-
-class Stage(Enum):
-    """How far a stream has come."""
-
-    START = "start"
-    """Nothing but a BOM and blank lines, or an incomplete first event."""
-    OPENING = "opening"
-    """An event stream, without content so far."""
-    CONTENT = "content"
-    ERROR = "error"
-    """An `error` was withheld; its `response.failed` may follow."""
-    DONE = "done"
-    """The terminal event was forwarded."""
-    DOCUMENT = "document"
-    """A JSON document instead of an event stream."""
-    FAILED = "failed"
-
-
-TRANSITIONS: dict[Stage, frozenset[Stage]] = {
-    Stage.START: frozenset({Stage.OPENING, Stage.DOCUMENT, Stage.FAILED}),
+_TRANSITIONS = {
+    **TRANSITIONS,
     Stage.OPENING: frozenset({Stage.CONTENT, Stage.ERROR, Stage.DONE, Stage.FAILED}),
     Stage.CONTENT: frozenset({Stage.ERROR, Stage.DONE, Stage.FAILED}),
-    Stage.ERROR: frozenset({Stage.FAILED}),
-    Stage.DONE: frozenset(),
-    Stage.DOCUMENT: frozenset({Stage.FAILED}),
-    Stage.FAILED: frozenset(),
 }
+"""The terminal event is the end: nothing finishes before it. After an `error` its `response.failed` may follow."""
 
 _CONTENT = Stage.CONTENT
 """Looked up once: an Enum's member costs 0.1 us each time it is reached through its class (3.11)."""
 
 
-class Tap:
+class Tap(EventTap):
     """One stream: `feed` every read, `end` once at its end; the attributes are for the caller to read after each call.
 
     Never raises. `failure` set means that the stream is broken from here: what was returned may still be forwarded,
@@ -97,42 +78,18 @@ class Tap:
     changes nothing; nor does `choices`, there is one answer.
     """
 
-    __slots__ = (
-        "_event_bytes_max",
-        "_framer",
-        "_numbered",
-        "_reported",
-        "_response",
-        "content",
-        "done",
-        "failure",
-        "finished",
-        "stage",
-        "usage",
-    )
+    __slots__ = ("_numbered", "_reported", "_response", "usage")
+
+    transitions = _TRANSITIONS
 
     def __init__(self, *, strip_usage: bool, event_bytes_max: int, choices: int = 1) -> None:
-        self.content = False
-        self.finished = False
-        self.done = False
+        super().__init__(event_bytes_max=event_bytes_max)
         self.usage: Usage | None = None
-        self.failure: Failure | None = None
-        self.stage = Stage.START
-        self._event_bytes_max = event_bytes_max
-        self._framer = sse.Framer()
         self._numbered = b""
         """The last of what was let through that has a sequence number in it."""
         self._reported: Failure | None = None
         """What an `error` event said."""
         self._response: Mapping[str, Raw] = {}
-
-    def __repr__(self) -> str:
-        return f"<Tap {self.stage.value} {self.held} bytes held>"
-
-    @property
-    def held(self) -> int:
-        """How many bytes wait for the end of their event; never more than one read beyond `event_bytes_max`."""
-        return self._framer.held
 
     def feed(self, data: bytes) -> bytes:
         """Take one read, return the whole events to forward: the same object when nothing is to be changed."""
@@ -149,24 +106,6 @@ class Tap:
             self._fail_oversize()
         return whole
 
-    def end(self) -> bytes:
-        """Take the end of the stream, return what is left to forward.
-
-        Sets `failure` (`stream_incomplete`) unless the stream was complete.
-        """
-        rest = self._framer.take()
-        if self.stage is Stage.START:
-            rest = sse.without_preamble(rest)
-            if rest:
-                self._begin(rest)
-        if self._is_document:
-            self._fail_document(rest)
-        forward = self._note_number(self._last_block(rest)) if self._is_streaming else b""
-        if self.stage is Stage.START or self._is_streaming:
-            message = "The upstream's answer ended before it was complete."
-            self._fail(Failure(502, Kind.UPSTREAM, message, code="stream_incomplete"))
-        return forward
-
     def error_event(self, failure: Failure) -> bytes:
         """Return the in-band error that ends this stream, to be sent after all that was let through.
 
@@ -176,58 +115,7 @@ class Tap:
             self._reported or failure, response=self._response, sequence_number=_number_after(self._numbered)
         )
 
-    @property
-    def _is_streaming(self) -> bool:
-        return self.stage in {Stage.OPENING, Stage.CONTENT, Stage.ERROR}
-
-    @property
-    def _is_document(self) -> bool:
-        return self.stage is Stage.DOCUMENT
-
     # -- the stages ------------------------------------------------------------------------------------------------
-
-    def _feed_slowly(self, data: bytes) -> bytes:
-        if self.stage in {Stage.DONE, Stage.FAILED}:
-            return b""
-        whole = b""
-        if self._is_document:
-            self._framer.hold(data)
-        else:
-            whole = self._framer.feed(data)
-        if self.stage is Stage.START:
-            whole = sse.without_preamble(whole)
-            if whole:
-                self._begin(next(sse.blocks(whole)))
-            if self._is_document:
-                self._framer.hold_back(whole)
-        forward = self._note_number(self._inspect(whole)) if self._is_streaming else b""
-        if self._framer.held > self._event_bytes_max:
-            self._fail_oversize()
-        return forward
-
-    def _begin(self, block: bytes) -> None:
-        """Decide by the first block what the upstream is sending."""
-        if sse.is_event_stream(block):
-            self._become(Stage.OPENING)
-        elif block.lstrip()[:1] in {b"{", b"["}:
-            self._become(Stage.DOCUMENT)
-        else:
-            self._fail(not_this_dialect(block, "an event stream"))
-
-    def _inspect(self, whole: bytes) -> bytes:
-        forward = []
-        for received in sse.blocks(whole):
-            # Blank lines between two events stand in front of a block or alone, by how the stream was cut.
-            block = received.lstrip(b"\r\n")
-            if self.stage is not Stage.ERROR:
-                forward.append(received[: len(received) - len(block)])
-            if len(block) > self._event_bytes_max:
-                self._fail_oversize()
-            elif block:
-                forward.append(self._block(block))
-            if not self._is_streaming:
-                break
-        return b"".join(forward)
 
     def _block(self, block: bytes) -> bytes:
         """Look at one event, return what to forward of it."""
@@ -286,22 +174,17 @@ class Tap:
             self._become(Stage.CONTENT)
         return block
 
-    def _last_block(self, rest: bytes) -> bytes:
-        """Look at what stands before the end without a blank line: a whole event counts, a cut one does not."""
-        block = rest.lstrip(b"\r\n")
-        blank = rest[: len(rest) - len(block)]
-        payload = sse.payload(block)
-        if payload is None:
-            self._block_without_payload(block)
-            return blank
-        if payload.strip() != _DONE_PAYLOAD and read_members(payload) is None:
-            return blank
-        return self._inspect(blank + block.rstrip(b"\r\n") + b"\n\n")
-
-    def _note_number(self, forward: bytes) -> bytes:
+    def _inspect(self, whole: bytes) -> bytes:
+        forward = super()._inspect(whole)
         if _NUMBER in forward:
             self._numbered = forward
         return forward
+
+    def _blank_lines(self, blank: bytes) -> bytes:
+        return b"" if self.stage is Stage.ERROR else blank
+
+    def _is_whole(self, payload: bytes) -> bool:
+        return payload.strip() == _DONE_PAYLOAD or read_members(payload) is not None
 
     # -- the ends --------------------------------------------------------------------------------------------------
 
@@ -320,20 +203,8 @@ class Tap:
         failure = failure_of(read) if read is not None else None
         self._fail(failure or not_this_dialect(document, "an event stream"))
 
-    def _fail_oversize(self) -> None:
-        message = f"The upstream sent an event longer than {self._event_bytes_max} bytes."
-        self._fail(Failure(502, Kind.UPSTREAM, message, code="event_too_large"))
-
     def _fail(self, failure: Failure) -> None:
-        self.failure = self._reported or failure
-        self._become(Stage.FAILED)
-
-    def _become(self, stage: Stage) -> None:
-        assert stage in TRANSITIONS[self.stage], f"{self.stage} -> {stage}"
-        self.stage = stage
-        self.finished = self.done = stage is Stage.DONE
-        if stage in {Stage.DONE, Stage.FAILED}:
-            self._framer.take()
+        super()._fail(self._reported or failure)
 
 
 def _is_suspicious(whole: bytes) -> bool:
