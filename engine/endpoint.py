@@ -1,8 +1,8 @@
 """One configured provider, ready to be asked: where it is, how it is signed for, its connections and its catalogue.
 
-Everything about a request that does not depend on the request (request line, host, signature, fixed headers) is
-rendered once here. The endpoint owns the provider's connection pool, so that connections live and die with the
-configuration they were made under. It does not choose, retry or wait.
+What of a request does not depend on the request (host, signature, fixed headers) is rendered once here. The endpoint
+owns the provider's connection pool, so that connections live and die with the configuration they were made under. It
+does not choose, retry or wait.
 """
 
 import os
@@ -25,7 +25,18 @@ USER_AGENT = b"hedgerow"
 class Endpoint:
     """A provider and its pool. `catalogue` is what it is known to serve, configured or fetched."""
 
-    __slots__ = ("_heads", "_paths", "catalogue", "config", "limits", "name", "origin", "pool")
+    __slots__ = (
+        "_base_path",
+        "_fields",
+        "_own_names",
+        "_paths",
+        "catalogue",
+        "config",
+        "limits",
+        "name",
+        "origin",
+        "pool",
+    )
 
     def __init__(
         self, config: ProviderConfig, limits: Limits, now: Callable[[], float], *, predecessor: "Endpoint | None" = None
@@ -39,7 +50,9 @@ class Endpoint:
         self.catalogue: tuple[str, ...] = config.models or config.provider.models
         if not self.catalogue and predecessor is not None and predecessor.config.base_url == url:
             self.catalogue = predecessor.catalogue
-        self._heads: dict[tuple[str, str, bool], bytes] = {}
+        self._base_path = url.path
+        self._fields: dict[tuple[str, bool], bytes] = {}
+        self._own_names = frozenset(name.encode("ascii") for name, _ in config.headers)
         self._paths = dict(config.provider.dialects)
         self.pool = Pool(
             self._connector(),
@@ -73,15 +86,21 @@ class Endpoint:
     def message(
         self, method: str, path: str, body: bytes, *, stream: bool, headers: Collection[tuple[bytes, bytes]]
     ) -> bytes:
-        """Return a whole request: one `bytes`, so that it leaves in one send."""
-        key = (method, path, stream)
-        head = self._heads.get(key)
-        if head is None:
-            head = self._heads[key] = self._head(method, path, stream=stream)
-        extra = b"".join([b"%b: %b\r\n" % header for header in headers]) if headers else b""
+        """Return a whole request: one `bytes`, so that it leaves in one send.
+
+        `path` may hold what a client wrote, so nothing is kept by it. Of `headers` those that the operator has set for
+        this provider stay behind.
+        """
+        key = (method, stream)
+        fields = self._fields.get(key)
+        if fields is None:
+            fields = self._fields[key] = self._render_fields(method, stream=stream)
+        head = b"%b %b HTTP/1.1\r\n%b" % (method.encode("ascii"), (self._base_path + path).encode("ascii"), fields)
+        if headers:
+            head += b"".join([b"%b: %b\r\n" % header for header in headers if header[0] not in self._own_names])
         if method == "GET":
-            return b"%b%b\r\n" % (head, extra)
-        return b"%b%bcontent-length: %d\r\n\r\n%b" % (head, extra, len(body), body)
+            return head + b"\r\n"
+        return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
 
     def _connector(self) -> Callable[[Origin], Awaitable[Stream]]:
         """Return what opens a connection to this provider, through its proxy and under its trust."""
@@ -96,7 +115,7 @@ class Endpoint:
             proxy = proxy_for(self.origin, os.environ)
         return partial(connect, tls=tls, proxy=proxy)
 
-    def _head(self, method: str, path: str, *, stream: bool) -> bytes:
+    def _render_fields(self, method: str, *, stream: bool) -> bytes:
         config = self.config
         headers: dict[bytes, bytes] = {
             b"host": config.base_url.authority.encode("ascii"),
@@ -109,9 +128,7 @@ class Endpoint:
         headers.update(config.provider.headers)
         headers.update(config.provider.sign(config.key.reveal() if config.key is not None else None))
         headers.update((name.encode("ascii"), value.reveal().encode("latin-1")) for name, value in config.headers)
-        target = config.base_url.path + path
-        lines = [f"{method} {target} HTTP/1.1".encode("ascii"), *(b"%b: %b" % header for header in headers.items())]
-        return b"\r\n".join(lines) + b"\r\n"
+        return b"".join(b"%b: %b\r\n" % header for header in headers.items())
 
 
 def _upstream(limits: Limits) -> dict[str, object]:

@@ -19,6 +19,7 @@ import trio
 from engine import accesslog, logs
 from engine.catalogue import Catalogue
 from engine.config import Config, ConfigError, load_text
+from engine.console.status import SOCKET
 from engine.control import Channel, Command, Event, Message, Order, receive_first
 from engine.gateway import Gateway
 from engine.hangup import HangupMonitor
@@ -51,7 +52,7 @@ class Worker:
             metrics=self.metrics,
             access_log=self.access_log,
             hangups=HangupMonitor(),
-            console_path=str(self.runtime / "console.sock") if config.server.console else None,
+            console_path=str(self.runtime / SOCKET) if config.server.console else None,
         )
         tls = config.server.tls
         sockets = [socket.socket(fileno=fileno) for fileno in options.listen_fd]
