@@ -50,7 +50,6 @@ class Exchange:
     __slots__ = (
         "argument",
         "attempts",
-        "bytes_out",
         "key",
         "model",
         "outcome",
@@ -78,7 +77,6 @@ class Exchange:
         self.upstream_model: str | None = None
         self.stream = False
         self.status = 0
-        self.bytes_out = 0
         self.ttft_seconds: float | None = None
         self.usage: Usage | None = None
         self.outcome: Outcome | None = None

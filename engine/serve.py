@@ -244,7 +244,7 @@ class Server:
     connection at once. It leaves no task, no socket and no registration behind, whichever way it ends.
     """
 
-    __slots__ = ("_accepting", "_complained_at", "connections", "gateway", "refused_total", "sockets", "tls")
+    __slots__ = ("_accepting", "_complained_at", "connections", "gateway", "sockets", "tls")
 
     def __init__(
         self, gateway: Gateway, sockets: Iterable[socket.socket], *, tls: ssl.SSLContext | None = None
@@ -253,7 +253,6 @@ class Server:
         self.sockets = list(sockets)
         self.tls = tls
         self.connections: set[Connection] = set()
-        self.refused_total = 0
         self._complained_at = -inf
         self._accepting = trio.CancelScope()
 
@@ -306,7 +305,7 @@ class Server:
             if sock is None:
                 return
             if len(self.connections) >= self.gateway.config.limits.connections_max:
-                self.refused_total += 1
+                record_refusal(self.gateway, 503, seconds=0.0)
                 refuse_full(sock, plain=self.tls is None)
             else:
                 nursery.start_soon(self._serve, sock)

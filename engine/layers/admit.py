@@ -12,12 +12,11 @@ RETRY_AFTER_SECONDS = 1
 class Admission:
     """Counts exchanges in flight. `enter` and `leave` are sync: a count cannot be lost to cancellation."""
 
-    __slots__ = ("in_flight", "in_flight_max", "refused_total")
+    __slots__ = ("in_flight", "in_flight_max")
 
     def __init__(self, in_flight_max: int) -> None:
         self.in_flight_max = in_flight_max
         self.in_flight = 0
-        self.refused_total = 0
 
     def __repr__(self) -> str:
         return f"<Admission {self.in_flight}/{self.in_flight_max}>"
@@ -25,7 +24,6 @@ class Admission:
     def enter(self) -> None:
         """Take a place. Raises `ClientError` 503 with Retry-After when all are taken."""
         if self.in_flight >= self.in_flight_max:
-            self.refused_total += 1
             message = "the gateway is at its limit of requests in flight"
             headers = ((b"retry-after", b"%d" % RETRY_AFTER_SECONDS),)
             raise ClientError(Failure(503, Kind.OVERLOADED, message, code="gateway_overloaded", headers=headers))

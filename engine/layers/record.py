@@ -78,7 +78,7 @@ def milliseconds(seconds: float) -> float:
 
 
 def record_refusal(gateway: Gateway, status: int, *, seconds: float) -> None:
-    """Count and log what never became a request: bytes that are not HTTP, a head that took too long."""
+    """Count and log what never became a request: bytes that are not HTTP, a head that took too long, no room."""
     gateway.metrics.request_started(MALFORMED)
     gateway.metrics.request_finished(MALFORMED, None, None, status, Outcome.REFUSED, seconds)
     gateway.access_log.record(

@@ -420,6 +420,7 @@ async def test_over_the_limit_of_connections_503_and_close(scripted: ScriptedUps
         assert (await first.answer())[0] == 200
         second = await connect(live)
         assert (await second.answer())[0] == 503
+        assert [(entry.status, entry.outcome) for entry in live.log.entries] == [(200, "ok"), (503, "refused")]
         assert await second.closed()
         await first.send(post())
         assert (await first.answer())[0] == 200
