@@ -7,12 +7,22 @@ each other, and none knows a provider.
 """
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from adapters.errors import Failure
 from adapters.usage import Usage
+
+if TYPE_CHECKING:  # these know what a request and an answer are, which stands here
+    from adapters.collector import Collector
+    from adapters.conversation import Conversation
+    from adapters.emitter import Emitter
+    from adapters.losses import Losses
+    from adapters.opening import Opening
+    from adapters.parser import Parser
+    from adapters.target import Target, Written
+    from adapters.tool_calls.ids import IdRule
 
 
 class ModelEntry(msgspec.Struct, frozen=True):
@@ -54,9 +64,13 @@ class StreamTap(Protocol):
     """Whether the upstream has given terminal evidence."""
     done: bool
     """Whether the stream is over; later bytes are dropped."""
-    usage: Usage | None
     failure: Failure | None
     """An in-band error: withheld from the output, and nothing follows it."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens reported so far, or an estimate marked as one."""
+        ...
 
     @property
     def held(self) -> int:
@@ -82,6 +96,16 @@ class Dialect(Protocol):
     @property
     def KEEPALIVE(self) -> bytes:  # noqa: N802 - a constant of the module
         """What may be sent between two events while an upstream thinks; empty when clients bear nothing."""
+        ...
+
+    @property
+    def PATH(self) -> str:  # noqa: N802
+        """Where servers usually have this dialect, below the base URL."""
+        ...
+
+    @property
+    def ABORT_AFTER_ERROR(self) -> bool:  # noqa: N802
+        """Whether a connection is cut behind an in-band error: there are clients that notice nothing else."""
         ...
 
     @property
@@ -134,12 +158,60 @@ class Dialect(Protocol):
         """Read a unary 2xx answer; never raises."""
         ...
 
+    def affinity(self, request: Request) -> bytes | None:
+        """Return what the requests of one conversation have in common, None where nothing tells."""
+        ...
+
+    def has_side_effects(self, request: Request) -> bool:
+        """Whether the provider would do more than to answer: keep the answer, run tools of its own."""
+        ...
+
+    @property
+    def CALL_IDS(self) -> "IdRule":  # noqa: N802
+        """The ids of tool calls that clients of this dialect accept."""
+        ...
+
+    def read_conversation(self, request: Request, losses: "Losses") -> "Conversation":
+        """Return what a client asks, in neutral form; tells `losses` what has none. Raises `ClientError`."""
+        ...
+
+    def write_request(self, conversation: "Conversation", target: "Target", losses: "Losses") -> "Written":
+        """Return the request for an upstream of this dialect; tells `losses` what it cannot say. Raises `ClientError`.
+
+        Equal conversations give equal bytes, or prompt caches would miss.
+        """
+        ...
+
+    def generation_path(self, path: str, *, model: str, stream: bool) -> str:
+        """Return the path and query to ask for a generation, `path` being where the provider serves this dialect."""
+        ...
+
+    def open_parser(self, emitter: "Emitter", *, scope: str, event_bytes_max: int) -> "Parser":
+        """Return what reads an upstream's answer, whole or as a stream, and tells it to `emitter`."""
+        ...
+
+    def open_emitter(self, opening: "Opening") -> "Emitter":
+        """Return what writes a stream for a client of this dialect."""
+        ...
+
+    def render_answer(self, collector: "Collector") -> bytes:
+        """Return the unary answer that was collected, for a client of this dialect."""
+        ...
+
+    def estimated_count(self, argument: bytes, tokens: int) -> bytes | None:
+        """Return the answer to a count of input tokens, None when the rest of the path asks for something else."""
+        ...
+
     def error_status(self, failure: Failure) -> int:
         """Return the HTTP status clients of this dialect know for a failure."""
         ...
 
     def error_body(self, failure: Failure) -> bytes:
         """Return an error answer's body."""
+        ...
+
+    def refusal_body(self, failure: Failure, argument: bytes = b"", query: bytes = b"") -> bytes:
+        """Return an error answer's body as it is written for who asked with this rest of the path and this query."""
         ...
 
     def error_event(self, failure: Failure) -> bytes:

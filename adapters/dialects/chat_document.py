@@ -44,19 +44,20 @@ class Message(msgspec.Struct):
 
 
 class Choice(msgspec.Struct):
-    """One alternative of the answer. `usage` inside a choice is one vendor's habit."""
+    """One alternative of the answer. `usage` in a choice is one vendor's habit, `text` is how the older API answers."""
 
     index: Raw = NOTHING
     delta: Message | None = None
     message: Message | None = None
+    text: Raw = NOTHING
     finish_reason: Raw = NOTHING
     usage: Raw = NOTHING
     error: Raw = NOTHING
 
     def has_content(self) -> bool:
-        """Whether its delta or message holds content."""
+        """Whether its delta, message or text holds content."""
         part = self.delta or self.message
-        return part is not None and part.has_content()
+        return part.has_content() if part is not None else says(self.text)
 
 
 class Document(msgspec.Struct):
@@ -168,7 +169,7 @@ def _read_leniently(data: bytes) -> Document | None:
 
 
 def _choice(value: dict[str, Any]) -> Choice:
-    raws = {name: written(value.get(name)) for name in ("index", "finish_reason", "usage", "error")}
+    raws = {name: written(value.get(name)) for name in ("index", "text", "finish_reason", "usage", "error")}
     return Choice(delta=_message(value.get("delta")), message=_message(value.get("message")), **raws)
 
 

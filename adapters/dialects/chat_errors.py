@@ -30,6 +30,9 @@ WORDS_BY_KIND: dict[Kind, tuple[str, str | None]] = {
 }
 """The (type, code) of a failure that brings no words of its own."""
 
+OWN_TYPES = frozenset(own_type for own_type, _ in WORDS_BY_KIND.values())
+"""With one of these an upstream that gave no code meant none; a type of another dialect gets the table's code (B10)."""
+
 STATUS_BY_WORD: dict[str, int] = {
     "invalid_request_error": 400,
     "context_length_exceeded": 400,
@@ -76,7 +79,7 @@ def error_body(failure: Failure) -> bytes:
         "message": lenient.text(failure.message),
         "type": failure.type or kind_type,
         "param": failure.param,
-        "code": failure.code or (None if failure.type else kind_code),
+        "code": failure.code or (None if failure.type in OWN_TYPES else kind_code),
     }
     return _ENCODER.encode({"error": error})
 

@@ -13,6 +13,7 @@ from msgspec import Raw
 from adapters import json_body
 from adapters.body_fields import field, read_model, read_stream, too_deep, unreadable, wrong_type
 from adapters.dialects import Request
+from adapters.dialects.chat_tokens import TOKEN_PREFIX, without_tokens
 
 _DECODER = msgspec.json.Decoder(dict[str, Raw])
 _ENCODER = msgspec.json.Encoder()
@@ -41,6 +42,8 @@ def render_request(request: Request, *, model: str, inject_usage: bool = False, 
     `inject_usage` asks for usage in a stream whose client did not; `drop_usage` takes the option away, for upstreams
     that report usage unasked and refuse the option. Neither touches a unary request. Raises `ClientError` for options
     nested deeper than can be read.
+
+    Tokens of foreign signatures are taken out (B34): no upstream that is asked in its own dialect has made them.
     """
     changes: dict[str, Raw] = {}
     if model != request.model:
@@ -50,6 +53,8 @@ def render_request(request: Request, *, model: str, inject_usage: bool = False, 
         options["include_usage"] = _TRUE
         changes["stream_options"] = Raw(_ENCODER.encode(options))
     fields = request.fields | changes if changes else request.fields
+    if TOKEN_PREFIX in request.body:
+        fields = without_tokens(fields)
     if request.stream and drop_usage and "stream_options" in fields:
         options = _stream_options(fields)
         options.pop("include_usage", None)

@@ -3,6 +3,9 @@
 This is the module the registry finds; its parts are `gemini_request` (what a client asks), `gemini_document` (what an
 upstream says, unary or in one chunk), `gemini_tap` (a stream on its way through) and `gemini_errors` (what a client is
 told instead). Requests and streams keep every byte that need not change.
+
+For a side that speaks another dialect there are `gemini_reader` and `gemini_writer` (requests), `gemini_parser`,
+`gemini_emitter` and `gemini_answer` (answers).
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,8 +15,12 @@ import msgspec
 
 from adapters import lenient
 from adapters.dialects import ModelEntry, Request
+from adapters.dialects.gemini_answer import estimated_count, render_answer
 from adapters.dialects.gemini_document import read_answer
+from adapters.dialects.gemini_emitter import CALL_IDS, open_emitter
 from adapters.dialects.gemini_errors import error_body, error_event, error_status
+from adapters.dialects.gemini_parser import open_parser
+from adapters.dialects.gemini_reader import read_conversation
 from adapters.dialects.gemini_request import (
     COUNT,
     GENERATE,
@@ -25,36 +32,59 @@ from adapters.dialects.gemini_request import (
     refusal,
     render_request,
     upstream_path,
+    wants_array,
 )
+from adapters.dialects.gemini_routing import affinity, has_side_effects
 from adapters.dialects.gemini_tap import Tap
+from adapters.dialects.gemini_writer import generation_path, write_request
+from adapters.errors import Failure
 
 __all__ = [
+    "ABORT_AFTER_ERROR",
+    "CALL_IDS",
     "FORWARDED_ANSWER_HEADERS",
     "FORWARDED_REQUEST_HEADERS",
     "KEEPALIVE",
+    "PATH",
     "REQUEST_ID_HEADERS",
     "REQUIRED_REQUEST_HEADERS",
     "STREAM_CONTENT_TYPE",
     "GeminiRequest",
     "Request",
     "Tap",
+    "affinity",
     "error_body",
     "error_event",
     "error_status",
+    "estimated_count",
+    "generation_path",
+    "has_side_effects",
     "is_generation",
     "model_body",
     "models_body",
+    "open_emitter",
+    "open_parser",
     "open_tap",
     "parse_request",
     "read_answer",
+    "read_conversation",
     "read_models",
+    "refusal_body",
+    "render_answer",
     "render_request",
     "stream_content_type",
     "upstream_path",
+    "write_request",
 ]
+
+PATH = "/models"
+"""Where servers usually have it, below the base URL; the model and the method follow."""
 
 KEEPALIVE = b""
 """Nothing: google-genai raises on a comment, the Gemini CLI breaks on one, and there is no event without a meaning."""
+
+ABORT_AFTER_ERROR = True
+"""The Gemini CLI takes an error chunk for one without content and asks again; it notices a cut connection."""
 
 FORWARDED_REQUEST_HEADERS = frozenset({b"x-server-timeout"})
 """How long the client means to wait. `x-goog-user-project` is not among them: it belongs to the client's account."""
@@ -77,6 +107,11 @@ def stream_content_type(request: Request) -> bytes:
     """Return the content type of the stream that a request asks for."""
     array = isinstance(request, GeminiRequest) and request.array
     return ARRAY_CONTENT_TYPE if array else STREAM_CONTENT_TYPE
+
+
+def refusal_body(failure: Failure, argument: bytes = b"", query: bytes = b"") -> bytes:
+    """Return an error answer's body, in a list for who asked for a stream as one array."""
+    return error_body(failure, array=wants_array(argument, query))
 
 
 def open_tap(request: Request, *, strip_usage: bool = False, event_bytes_max: int) -> Tap:

@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from adapters import lenient, rpc_status
 from adapters.errors import Failure, Kind, kind_of_status
+from adapters.retry_hints import SPENT
 from adapters.rpc_status import STATUS_BY_WORD, TYPE_PREFIX
 from adapters.upstream_errors import Words, words_of
 
@@ -102,10 +103,13 @@ def read_error(error: Raw | bytes) -> Failure:
 def _details(failure: Failure) -> list[dict[str, object]]:
     details: list[dict[str, object]] = []
     own_code = failure.code if failure.code not in STATUS_BY_WORD else None
-    quota = failure.type if failure.code == rpc_status.EXHAUSTED else None
-    if quota or failure.kind is Kind.QUOTA:
-        details.append(_detail("QuotaFailure", violations=[{"quotaId": lenient.text(quota or OWN_QUOTA)}]))
-    reason = own_code or (None if quota else failure.type)
+    named = failure.type if failure.code == rpc_status.EXHAUSTED else None
+    quota = named
+    if failure.kind in SPENT and rpc_status.DAILY not in (named or ""):
+        quota, named = OWN_QUOTA, None
+    if quota:
+        details.append(_detail("QuotaFailure", violations=[{"quotaId": lenient.text(quota)}]))
+    reason = own_code or (None if named else failure.type)
     if reason:
         details.append(_detail("ErrorInfo", reason=_reason(reason), domain=DOMAIN))
     if failure.param:

@@ -16,9 +16,12 @@ from urllib.parse import parse_qsl, quote, unquote
 import msgspec
 from msgspec import Raw
 
-from adapters import json_body
+from adapters import capabilities, json_body
+from adapters.capabilities import Thinking
 from adapters.dialects import Request
+from adapters.dialects.gemini_signatures import without_tokens
 from adapters.errors import ClientError, Failure, Kind
+from adapters.signatures import PREFIX
 
 GENERATE = "generateContent"
 STREAM = "streamGenerateContent"
@@ -39,6 +42,7 @@ _STEP = re.compile(r"\.{0,2}")
 _MODEL_CHARACTERS_MAX = 1024
 _MEMBERS = msgspec.json.Decoder(dict[str, Raw])
 _ENCODER = msgspec.json.Encoder()
+_PREFIX = PREFIX.encode()
 
 
 class GeminiRequest(Request, frozen=True):
@@ -52,6 +56,11 @@ class GeminiRequest(Request, frozen=True):
 def is_generation(argument: bytes) -> bool:
     """Whether what the path asks for is a generation; anything else is a unary question about one."""
     return argument.rpartition(b":")[2] in {GENERATE.encode(), STREAM.encode()}
+
+
+def wants_array(argument: bytes, query: bytes) -> bool:
+    """Whether path and query ask for a stream as one JSON array."""
+    return argument.rpartition(b":")[2] == STREAM.encode() and _alt(query) != "sse"
 
 
 def parse_request(body: bytes, argument: bytes = b"", query: bytes = b"") -> GeminiRequest:
@@ -77,11 +86,15 @@ def parse_request(body: bytes, argument: bytes = b"", query: bytes = b"") -> Gem
 def render_request(request: Request, *, model: str, inject_usage: bool = False, drop_usage: bool = False) -> bytes:
     """Return the body for an upstream that calls the model `model`: the original bytes, for the path names the model.
 
-    Only a body that names it too is written anew. Usage is always reported, so both options change nothing.
+    Only a body that names it too is written anew, and one that bears signatures which this gateway packed for another
+    upstream (B34). Usage is always reported, so both options change nothing.
     """
+    named = request.fields
+    if _PREFIX in request.body:
+        named = without_tokens(named, request.body, dummy=capabilities.of(model).thinking is Thinking.LEVEL)
     if model == request.model:
-        return request.body
-    fields = _renamed(request.fields, model)
+        return request.body if named is request.fields else _ENCODER.encode(named)
+    fields = _renamed(named, model)
     for name in _COUNTED_REQUESTS:
         raw = request.fields.get(name)
         if raw is not None:

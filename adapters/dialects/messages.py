@@ -3,6 +3,9 @@
 This is the module the registry finds; its parts are `messages_request` (what a client asks), `messages_document` and
 `messages_usage` (what an upstream says, unary or in one event), `messages_tap` (a stream on its way through) and
 `messages_errors` (what a client is told instead). Requests and streams keep every byte that need not change.
+
+Between dialects, `messages_reader` and `messages_writer` translate requests, `messages_parser`, `messages_emitter` and
+`messages_answer` answers; the other modules are parts of these.
 """
 
 from collections.abc import Iterable
@@ -11,36 +14,62 @@ import msgspec
 
 from adapters import lenient
 from adapters.dialects import ModelEntry, Request
+from adapters.dialects.messages_answer import estimated_count, render_answer
 from adapters.dialects.messages_document import read_answer
+from adapters.dialects.messages_emitter import CALL_IDS, open_emitter
 from adapters.dialects.messages_errors import error_body, error_event, error_status
+from adapters.dialects.messages_parser import open_parser
+from adapters.dialects.messages_reader import read_conversation
 from adapters.dialects.messages_request import is_generation, parse_request, render_request, upstream_path
+from adapters.dialects.messages_routing import affinity, has_side_effects
 from adapters.dialects.messages_tap import Tap
+from adapters.dialects.messages_writer import generation_path, write_request
+from adapters.errors import Failure
 
 __all__ = [
+    "ABORT_AFTER_ERROR",
+    "CALL_IDS",
     "FORWARDED_ANSWER_HEADERS",
     "FORWARDED_REQUEST_HEADERS",
     "KEEPALIVE",
+    "PATH",
     "REQUEST_ID_HEADERS",
     "REQUIRED_REQUEST_HEADERS",
     "STREAM_CONTENT_TYPE",
     "Tap",
+    "affinity",
     "error_body",
     "error_event",
     "error_status",
+    "estimated_count",
+    "generation_path",
+    "has_side_effects",
     "is_generation",
     "model_body",
     "models_body",
+    "open_emitter",
+    "open_parser",
     "open_tap",
     "parse_request",
     "read_answer",
+    "read_conversation",
     "read_models",
+    "refusal_body",
+    "render_answer",
     "render_request",
     "stream_content_type",
     "upstream_path",
+    "write_request",
 ]
+
+PATH = "/messages"
+"""Where servers usually have it, below the base URL."""
 
 KEEPALIVE = b'event: ping\ndata: {"type": "ping"}\n\n'
 """What the vendor sends; legal anywhere in a stream, in front of `message_start` too."""
+
+ABORT_AFTER_ERROR = False
+"""Every client of this dialect notices the error itself."""
 
 STREAM_CONTENT_TYPE = b"text/event-stream; charset=utf-8"
 
@@ -65,6 +94,11 @@ _ENCODER = msgspec.json.Encoder()
 def stream_content_type(request: Request) -> bytes:
     """Return the content type of the stream that a request asks for."""
     return STREAM_CONTENT_TYPE
+
+
+def refusal_body(failure: Failure, argument: bytes = b"", query: bytes = b"") -> bytes:
+    """Return an error answer's body: the same for every request."""
+    return error_body(failure)
 
 
 def open_tap(request: Request, *, strip_usage: bool, event_bytes_max: int) -> Tap:

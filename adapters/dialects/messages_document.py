@@ -14,6 +14,7 @@ from adapters.dialects import Answer
 from adapters.dialects.messages_errors import read_error
 from adapters.dialects.messages_usage import read_counts
 from adapters.raw import NOTHING, says, written
+from adapters.surrogates import mended
 from adapters.upstream_errors import not_this_dialect
 
 _ERROR = b'"error"'
@@ -26,6 +27,7 @@ class Document(msgspec.Struct):
     message: Raw = NOTHING
     content: Raw = NOTHING
     content_block: Raw = NOTHING
+    index: Raw = NOTHING
     delta: Raw = NOTHING
     usage: Raw = NOTHING
     error: Raw = NOTHING
@@ -82,6 +84,17 @@ def items(raw: Raw) -> list[Raw]:
     except _REFUSALS:
         value = _leniently(raw)
         return [_raw(each) for each in value] if isinstance(value, list) else []
+
+
+def text(raw: Raw) -> str:
+    """Return a member that is text, "" when it is none. It may hold surrogates. Never raises."""
+    value = _leniently(raw) if says(raw) else None
+    return value if isinstance(value, str) else ""
+
+
+def word(document: dict[str, Raw], name: str) -> str:
+    """Return a member that is text, as text that can be written; "" when it is none."""
+    return mended(text(document.get(name, NOTHING)))
 
 
 def read_answer(body: bytes) -> Answer:

@@ -6,20 +6,34 @@ the words of Anthropic's own validation, which agents read; what is not decoded 
 the body must be JSON in UTF-8 as a whole (RFC 8259, section 8.1). A body that says a member twice means the last one,
 here and upstream alike: it is never passed on as it came, or two readers could disagree about the model.
 
+Thinking that another dialect's model signed comes back as a token of ours (`adapters.signatures`). No upstream of this
+dialect takes it, so its block is left out, and nothing else of the message is touched (B34).
+
 The rest of the path is the action: nothing to generate, `count_tokens` to count. Of the query only `beta=true` goes on
 (what the SDKs' beta resources and coding agents ask for); anything else in it, a key perhaps, is the gateway's.
 """
 
+import msgspec
+from msgspec import Raw
+
 from adapters import json_body
 from adapters.body_fields import refusal, unreadable
 from adapters.dialects import Request
+from adapters.dialects.messages_document import items, members, word
 from adapters.errors import ClientError, Failure, Kind
+from adapters.json_body import Members
+from adapters.raw import NOTHING
+from adapters.signatures import PREFIX, is_token
 
 GENERATE = b""
 COUNT_TOKENS = b"count_tokens"
 
 _ACTIONS = frozenset({GENERATE, COUNT_TOKENS})
 _BETA = b"beta=true"
+_ASSISTANT = b'"assistant"'
+_TOKEN = PREFIX.encode("ascii")
+_SIGNED = {"thinking": "signature", "redacted_thinking": "data"}
+_ENCODER = msgspec.json.Encoder()
 
 
 class MessagesRequest(Request, frozen=True):
@@ -71,6 +85,10 @@ def render_request(request: Request, *, model: str, inject_usage: bool = False, 
 
     Usage is neither asked for nor refused in this dialect, so the two options change nothing.
     """
+    if _TOKEN in request.body:
+        fields = _without_tokens(request.fields)
+        if fields is not request.fields:
+            return _ENCODER.encode(fields | {"model": Raw(_ENCODER.encode(model))})
     if model != request.model:
         return json_body.render_renamed(request.fields, model)
     return json_body.render(request.fields, request.body)
@@ -82,6 +100,59 @@ def upstream_path(path: str, request: Request, *, model: str) -> str:
     if request.action:
         path = f"{path}/{request.action.decode('ascii')}"
     return f"{path}?{_BETA.decode('ascii')}" if request.beta else path
+
+
+def _without_tokens(fields: Members) -> Members:
+    """Return the members without thinking that carries a token: the same ones if none does.
+
+    A message of which nothing is left goes as well. Where the running tool call loses its thinking, a thinking budget
+    goes with it, and the editing of thinking: the vendor refuses either without the block (B54).
+    """
+    messages = items(fields.get("messages", NOTHING))
+    kept: list[Raw] = []
+    is_last_bare = False
+    for message in messages:
+        cleaned = _cleaned(message)
+        if cleaned is not None:
+            kept.append(cleaned)
+        if cleaned is not message or bytes(members(message).get("role", NOTHING)) == _ASSISTANT:
+            is_last_bare = cleaned is not message
+    if len(kept) == len(messages) and all(now is then for now, then in zip(kept, messages, strict=True)):
+        return fields
+    cleaned_fields = fields | {"messages": Raw(_ENCODER.encode(kept))}
+    if (
+        is_last_bare
+        and _holds_result(messages[-1])
+        and word(members(fields.get("thinking", NOTHING)), "type") == "enabled"
+    ):
+        for name in ("thinking", "context_management"):
+            cleaned_fields.pop(name, None)
+    return cleaned_fields
+
+
+def _holds_result(message: Raw) -> bool:
+    blocks = items(members(message).get("content", NOTHING))
+    return any(word(members(block), "type") == "tool_result" for block in blocks)
+
+
+def _cleaned(message: Raw) -> Raw | None:
+    """Return a message without the blocks that carry a token: the same one if none does, None if nothing is left."""
+    if _TOKEN not in bytes(message):
+        return message
+    parts = members(message)
+    blocks = items(parts.get("content", NOTHING))
+    kept = [block for block in blocks if not _carries_token(block)]
+    if len(kept) == len(blocks):
+        return message
+    return Raw(_ENCODER.encode(parts | {"content": Raw(_ENCODER.encode(kept))})) if kept else None
+
+
+def _carries_token(block: Raw) -> bool:
+    if _TOKEN not in bytes(block):
+        return False
+    parts = members(block)
+    name = _SIGNED.get(word(parts, "type"))
+    return name is not None and is_token(word(parts, name))
 
 
 def _action(argument: bytes) -> bytes:

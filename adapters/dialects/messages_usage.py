@@ -62,6 +62,25 @@ class Counts(msgspec.Struct, frozen=True):
         )
 
 
+def written_usage(usage: Usage, *, estimated_input: int = 0, searches: int = 0) -> dict[str, object]:
+    """Return the usage object of a message, with every key that clients read.
+
+    `estimated_input` stands for an input that the upstream did not count, `searches` is how often its web search ran.
+    """
+    uncached = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
+    written: dict[str, object] = {
+        "input_tokens": max(uncached, 0) if usage.input_tokens else estimated_input,
+        "cache_creation_input_tokens": usage.cache_write_tokens,
+        "cache_read_input_tokens": usage.cached_tokens,
+        "output_tokens": usage.output_tokens,
+    }
+    if usage.reasoning_tokens:
+        written["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
+    if searches:
+        written["server_tool_use"] = {"web_search_requests": searches, "web_fetch_requests": 0}
+    return written
+
+
 def read_counts(raw: Raw | bytes) -> Counts:
     """Return what a usage object reports: nothing when it is none. Never raises."""
     try:

@@ -26,6 +26,9 @@ QUOTA_WORDS = frozenset({"insufficient_quota", "billing_hard_limit_reached", "bi
 RETRYABLE_STATUSES = frozenset({402, 408, 409, 425, 429})
 """Below 500: another attempt, with another credential or later, may succeed. What vendors' SDKs retry, and 402."""
 
+REQUEST_FAULTS = frozenset({Kind.INVALID_REQUEST, Kind.NOT_FOUND, Kind.TOO_LARGE, Kind.UNPROCESSABLE})
+"""The kinds that no other attempt changes, also where a vendor gives them a status above 500."""
+
 _DO_NOT_RETRY = (b"x-should-retry", b"false")
 
 
@@ -188,8 +191,13 @@ class Provider:
         return failure
 
     def retryable(self, failure: Failure) -> bool:
-        """Whether another attempt, on another candidate if there is one, may succeed where this failure happened."""
-        return failure.status >= 500 or failure.status in RETRYABLE_STATUSES
+        """Whether another attempt, on another candidate if there is one, may succeed where this failure happened.
+
+        The same for an error answer and for an error inside of a 2xx one, whose status is what its words stand for.
+        """
+        if failure.status >= 500:
+            return failure.kind not in REQUEST_FAULTS
+        return failure.status in RETRYABLE_STATUSES
 
 
 def _is_kept(name: bytes) -> bool:

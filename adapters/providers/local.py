@@ -2,7 +2,9 @@
 carries.
 
 Names only. Finding the file, starting the process and waiting for it is the engine's; the base URL is whatever loopback
-port that process got.
+port that process got. Of its dialects the first is its own, the others it imitates. Its Responses are left out: a
+stream of them has no `output_index`, `content_index` and `sequence_number`, on which openai-python fails, and an answer
+cut at its length is `completed` (tried with xllamacpp 2026.10). Translated ones are whole.
 """
 
 from adapters.providers import Provider
@@ -19,6 +21,6 @@ PROVIDER = Provider(
     name="local",
     title="The local model",
     key_required=False,
-    dialects=(("chat", "/chat/completions"),),
+    dialects=(("chat", "/chat/completions"), ("messages", "/messages"), ("legacy", "/completions")),
     models=(MODEL,),
 )

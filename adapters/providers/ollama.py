@@ -44,6 +44,6 @@ PROVIDER = Provider(
     base_url_env="OLLAMA_HOST",
     key_env="OLLAMA_API_KEY",
     key_required=False,
-    dialects=(("chat", "/chat/completions"),),
+    dialects=(("chat", "/chat/completions"), ("legacy", "/completions")),
     read_base_url=read_host,
 )

@@ -64,6 +64,21 @@ def test_every_provider_is_whole(provider: Provider) -> None:
     hash(provider)
 
 
+@pytest.mark.parametrize(
+    ("name", "paths"),
+    [
+        ("openai", {"chat": "/chat/completions", "responses": "/responses"}),
+        ("deepseek", {"chat": "/chat/completions", "messages": "/anthropic/v1/messages"}),
+        ("local", {"chat": "/chat/completions", "messages": "/messages", "legacy": "/completions"}),
+        ("anthropic", {"messages": "/messages"}),
+        ("gemini", {"gemini": "/models"}),
+        ("mistral", {"chat": "/chat/completions"}),
+    ],
+)
+def test_where_each_dialect_is_spoken(name: str, paths: dict[str, str]) -> None:
+    assert dict(registry.provider(name).dialects) == paths
+
+
 def test_who_reports_usage_unasked() -> None:
     always = {name for name, each in registry.providers().items() if each.usage_in_stream is UsageInStream.ALWAYS}
     assert always == {"anthropic", "gemini", "openrouter", "mistral", "fireworks"}

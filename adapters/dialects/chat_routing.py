@@ -1,0 +1,15 @@
+"""What routing asks of a Chat Completions request: which conversation it belongs to, and what else it does."""
+
+from adapters import affinity as affinities
+from adapters.dialects import Request
+from adapters.raw import NOTHING, says
+
+
+def affinity(request: Request) -> bytes | None:
+    """Return what the requests of one conversation have in common."""
+    return affinities.key(request.fields, ("prompt_cache_key", "safety_identifier", "user"), ("messages",))
+
+
+def has_side_effects(request: Request) -> bool:
+    """Whether the provider keeps the answer or searches the web for it."""
+    return any(says(request.fields.get(name, NOTHING)) for name in ("store", "web_search_options"))

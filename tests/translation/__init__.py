@@ -1,0 +1,1 @@
+"""Translation judged from outside: composed upstream streams, read by the official SDKs when they come out."""
