@@ -47,15 +47,20 @@ def nowhere(_lines: bytes) -> None:
     """Write nothing: the log that is switched off."""
 
 
-class AttemptEntry(msgspec.Struct):
-    """One upstream attempt of a request."""
+class AttemptEntry(msgspec.Struct, omit_defaults=True):
+    """One upstream attempt of a request: how long after the request it began, how long it took.
+
+    `usage` is what one that lost has cost: its tokens are in nobody's bill.
+    """
 
     provider: str
     model: str
     outcome: str
     status: int | None
     reused: bool
+    offset_ms: float
     duration_ms: float
+    usage: Usage | None = None
 
 
 class Entry(msgspec.Struct):

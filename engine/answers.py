@@ -1,4 +1,4 @@
-"""The surfaces a worker answers from memory: model lists and health.
+"""The surfaces a worker answers from memory: model lists, health and probes.
 
 `/health` says only that this process serves; `/health/ready` says whether it can do its job. An unreachable provider
 never makes a gateway unready (all replicas would leave the load balancer at once); having nothing to serve makes it
@@ -51,6 +51,11 @@ async def ready(gateway: Gateway, exchange: Exchange, downstream: Downstream) ->
     status = "not_ready" if gateway.draining else "ready" if models == "ok" else "degraded"
     body = msgspec.json.encode({"status": status, "components": components})
     await _answer(gateway, exchange, downstream, body, NO_STORE, status=503 if gateway.draining else 200)
+
+
+async def probe(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None:
+    """HEAD where agents look whether anybody is there, before they have a key in hand: 200 that tells nothing."""
+    await _answer(gateway, exchange, downstream, b"", NO_STORE)
 
 
 async def preflight(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None:

@@ -14,7 +14,7 @@ from adapters import registry
 from adapters.errors import GatewayError
 from engine.endpoint import Endpoint
 from engine.gateway import Gateway
-from engine.router import Candidate
+from engine.route import Candidate
 from engine.upstream import Attempt
 
 logger = logging.getLogger(__name__)
@@ -84,9 +84,11 @@ class Catalogue:
 async def fetch(endpoint: Endpoint) -> tuple[str, ...] | None:
     """Return the provider's model names, None when it did not tell."""
     provider = endpoint.config.provider
-    dialect = registry.dialect(provider.dialects[0][0])
+    asked = [name for name, _ in endpoint.config.dialects]
+    own = [name for name, _ in provider.dialects if name in asked]
+    dialect = registry.dialect((own or asked)[0])
     attempt = Attempt(
-        Candidate(endpoint, "", endpoint.config.timeouts),
+        Candidate(endpoint, ""),
         endpoint.message("GET", provider.models_path, b"", stream=False, headers=dialect.REQUIRED_REQUEST_HEADERS),
         head_bytes_max=endpoint.limits.upstream_head_bytes_max,
         tap=None,

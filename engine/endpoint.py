@@ -1,6 +1,7 @@
 """One configured provider, ready to be asked: where it is, how it is signed for, its connections and its catalogue.
 
-What of a request does not depend on the request (host, signature, fixed headers) is rendered once here. The endpoint
+What of a request does not depend on the request (host, signature, fixed headers) is rendered once here, for each of the
+provider's credentials. The endpoint
 owns the provider's connection pool, so that connections live and die with the configuration they were made under. It
 does not choose, retry or wait.
 """
@@ -23,7 +24,10 @@ USER_AGENT = b"hedgerow"
 
 
 class Endpoint:
-    """A provider and its pool. `catalogue` is what it is known to serve, configured or fetched."""
+    """A provider and its pool. `catalogue` is what it is known to serve, configured or fetched.
+
+    `credentials` is how many there are to sign with, at least 1: without any key there is one way to ask, unsigned.
+    """
 
     __slots__ = (
         "_base_path",
@@ -32,6 +36,7 @@ class Endpoint:
         "_paths",
         "catalogue",
         "config",
+        "credentials",
         "limits",
         "name",
         "origin",
@@ -51,9 +56,10 @@ class Endpoint:
         if not self.catalogue and predecessor is not None and predecessor.config.base_url == url:
             self.catalogue = predecessor.catalogue
         self._base_path = url.path
-        self._fields: dict[tuple[str, bool], bytes] = {}
+        self.credentials = max(len(config.keys), 1)
+        self._fields: dict[tuple[str, bool, int], bytes] = {}
         self._own_names = frozenset(name.encode("ascii") for name, _ in config.headers)
-        self._paths = dict(config.provider.dialects)
+        self._paths = dict(config.dialects)
         self.pool = Pool(
             self._connector(),
             connections_per_origin_max=limits.upstream_connections_per_origin_max,
@@ -66,9 +72,18 @@ class Endpoint:
     def __repr__(self) -> str:
         return f"<Endpoint {self.name} {self.origin} {self.pool!r}>"
 
-    def path(self, dialect: str) -> str | None:
-        """Return where the provider serves a dialect, None when it does not speak it."""
-        return self._paths.get(dialect)
+    def spoken(self, wanted: str, only: Collection[str] = ()) -> str:
+        """Return the dialect to ask a model in: `wanted` if it can be, else the one the provider prefers.
+
+        `only` are the dialects a model is served in, where that is not all of them.
+        """
+        paths = self._paths
+        known = [name for name in paths if not only or name in only] or list(paths)
+        return wanted if wanted in known else known[0]
+
+    def path(self, dialect: str) -> str:
+        """Return where the provider serves a dialect that it speaks."""
+        return self._paths[dialect]
 
     def classify(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> tuple[Failure, bool]:
         """Return what an error answer of this provider means, and whether another attempt may succeed."""
@@ -84,17 +99,24 @@ class Endpoint:
         return not self.config.restrict or model in self.config.models
 
     def message(
-        self, method: str, path: str, body: bytes, *, stream: bool, headers: Collection[tuple[bytes, bytes]]
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        *,
+        stream: bool,
+        headers: Collection[tuple[bytes, bytes]],
+        credential: int = 0,
     ) -> bytes:
-        """Return a whole request: one `bytes`, so that it leaves in one send.
+        """Return a whole request, signed with one of the `credentials`: one `bytes`, so that it leaves in one send.
 
         `path` may hold what a client wrote, so nothing is kept by it. Of `headers` those that the operator has set for
         this provider stay behind.
         """
-        key = (method, stream)
+        key = (method, stream, credential)
         fields = self._fields.get(key)
         if fields is None:
-            fields = self._fields[key] = self._render_fields(method, stream=stream)
+            fields = self._fields[key] = self._render_fields(method, stream=stream, credential=credential)
         head = b"%b %b HTTP/1.1\r\n%b" % (method.encode("ascii"), (self._base_path + path).encode("ascii"), fields)
         if headers:
             head += b"".join([b"%b: %b\r\n" % header for header in headers if header[0] not in self._own_names])
@@ -115,8 +137,9 @@ class Endpoint:
             proxy = proxy_for(self.origin, os.environ)
         return partial(connect, tls=tls, proxy=proxy)
 
-    def _render_fields(self, method: str, *, stream: bool) -> bytes:
+    def _render_fields(self, method: str, *, stream: bool, credential: int) -> bytes:
         config = self.config
+        key = config.keys[credential].reveal() if config.keys else None
         headers: dict[bytes, bytes] = {
             b"host": config.base_url.authority.encode("ascii"),
             b"user-agent": USER_AGENT,
@@ -126,7 +149,7 @@ class Endpoint:
         if method != "GET":
             headers[b"content-type"] = b"application/json"
         headers.update(config.provider.headers)
-        headers.update(config.provider.sign(config.key.reveal() if config.key is not None else None))
+        headers.update(config.provider.sign(key))
         headers.update((name.encode("ascii"), value.reveal().encode("latin-1")) for name, value in config.headers)
         return b"".join(b"%b: %b\r\n" % header for header in headers.items())
 

@@ -33,7 +33,7 @@ class Outcome(StrEnum):
 class AttemptRecord:
     """One try of one candidate: for the access log and the metrics, never for decisions."""
 
-    __slots__ = ("cause", "model", "provider", "reused", "seconds", "status")
+    __slots__ = ("cause", "model", "offset_seconds", "provider", "reused", "seconds", "status", "usage")
 
     def __init__(self, provider: str, model: str) -> None:
         self.provider = provider
@@ -41,7 +41,11 @@ class AttemptRecord:
         self.status: int | None = None
         self.cause = "cancelled"
         self.reused = False
+        self.offset_seconds = 0.0
+        """From the request's start to this attempt's."""
         self.seconds = 0.0
+        self.usage: Usage | None = None
+        """What an attempt that lost has cost: nobody is charged for it."""
 
 
 class Exchange:
@@ -50,6 +54,7 @@ class Exchange:
     __slots__ = (
         "argument",
         "attempts",
+        "hedged",
         "key",
         "model",
         "outcome",
@@ -81,6 +86,7 @@ class Exchange:
         self.usage: Usage | None = None
         self.outcome: Outcome | None = None
         self.attempts: list[AttemptRecord] = []
+        self.hedged = False
 
     def __repr__(self) -> str:
         return f"<Exchange {self.request_id.decode()} {self.surface.name} {self.model} status={self.status}>"
@@ -96,6 +102,11 @@ def _make_ids() -> Iterator[bytes]:
 
 _made_ids = _make_ids()
 _unsafe = bytes(set(range(256)) - set(range(0x21, 0x7F)))
+
+
+def fresh_id() -> str:
+    """Return digits that no other answer has, for the ids in it."""
+    return next(_made_ids)[4:].decode("ascii")
 
 
 def request_id(request: Request) -> bytes:

@@ -1,7 +1,8 @@
 """The main job: one generation, from the request's body to the last byte of its answer.
 
-Decides the order: decode what routing needs, pick the candidate, open the attempt, then answer whole or hand over to
-the relay. Everything dialect-specific is asked of the dialect, everything about time is the policy's.
+Decides the order: decode what routing needs, find the route, race its candidates for the first content, then answer
+whole or hand over to the relay. Everything dialect-specific is asked of the dialect, everything about time is the
+route's, who is asked is the route's choice.
 """
 
 from math import inf
@@ -10,17 +11,23 @@ import trio
 
 from adapters import registry
 from adapters.dialects import Dialect
-from adapters.errors import ClientError, Failure, Kind
-from adapters.providers import UsageInStream
+from adapters.errors import ClientError, Failure, Kind, UpstreamError
+from adapters.retry_hints import retry_after
 from engine.downstream import Downstream
+from engine.entrant import Entrant
 from engine.exchange import Exchange, Outcome
 from engine.gateway import Gateway
-from engine.headers import answer_headers, pick, upstream_headers
+from engine.headers import answer_headers
+from engine.hedge import Policy, Race
+from engine.passage import Passages
 from engine.relay import Relay
+from engine.route import Candidate, Route
 from engine.upstream import Attempt
 
 MODEL_CHARACTERS_MAX = 256
 """A name becomes a label and a field of the log; vendors' names stay below 100."""
+
+JSON_CONTENT = (b"content-type", b"application/json")
 
 STREAM_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"cache-control", b"no-cache"),
@@ -31,94 +38,178 @@ STREAM_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 
 async def generate(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None:
     """Serve one generation. Raises `ClientError`, `UpstreamError` (nothing sent yet) or `ClientGone`."""
-    request, surface = exchange.request, exchange.surface
-    dialect = registry.dialect(surface.dialect)
-    limits = gateway.config.limits
+    request = exchange.request
+    dialect = registry.dialect(exchange.surface.dialect)
     asked = dialect.parse_request(request.body, exchange.argument, request.query)
     if len(asked.model) > MODEL_CHARACTERS_MAX:
         message = f"the model's name is longer than {MODEL_CHARACTERS_MAX} characters"
         raise ClientError(Failure(400, Kind.INVALID_REQUEST, message, code="string_above_max_length", param="model"))
     exchange.model = asked.model
-    exchange.stream = stream = asked.stream
-    candidate = gateway.router.resolve(asked.model)
-    endpoint = candidate.endpoint
-    exchange.provider, exchange.upstream_model = candidate.provider, candidate.model
-    option = stream and endpoint.config.provider.usage_in_stream is UsageInStream.OPTION
-    body = dialect.render_request(asked, model=candidate.model, inject_usage=option, drop_usage=stream and not option)
-    path = endpoint.path(surface.dialect)
-    if path is None:
-        message = f"the model {asked.model!r} is served by {candidate.provider}, which does not speak this dialect"
-        raise ClientError(Failure(404, Kind.NOT_FOUND, message, code="model_not_found", param="model"))
-    path = dialect.upstream_path(path, asked, model=candidate.model)
-    tap = None
-    if stream:
-        strip = not asked.usage_wanted
-        tap = dialect.open_tap(asked, strip_usage=strip, event_bytes_max=limits.event_bytes_max)
-    attempt = Attempt(
-        candidate,
-        endpoint.message("POST", path, body, stream=stream, headers=upstream_headers(request, dialect)),
-        head_bytes_max=limits.upstream_head_bytes_max,
-        tap=tap,
-        now=gateway.now,
-    )
-    exchange.attempts.append(attempt.record)
+    exchange.stream = asked.stream
+    route = gateway.router.resolve(asked.model)
+    passages = Passages(exchange, asked, event_bytes_max=gateway.config.limits.event_bytes_max)
+    if not dialect.is_generation(exchange.argument):
+        counted = passages.estimated(route.tiers[0][0])
+        if counted is not None:
+            await _answer_at_once(gateway, exchange, downstream, dialect, counted)
+            return
+    starter = Starter(gateway, exchange, route, passages)
+    race = Race(starter.enter, starter.policy, gateway.now, nobody=starter.nobody)
     try:
-        if stream:
-            headers = [
-                (b"content-type", dialect.stream_content_type(asked)),
-                *STREAM_HEADERS,
-                *answer_headers(exchange, dialect, gateway.config.server.cors_origins),
-            ]
+        if asked.stream:
             relay = Relay(
                 exchange,
-                attempt,
+                race,
                 downstream,
                 dialect,
-                headers=headers,
+                headers=lambda: [
+                    (b"content-type", dialect.stream_content_type(asked)),
+                    *STREAM_HEADERS,
+                    *_headers(gateway, exchange, dialect, race),
+                ],
                 keepalive_seconds=gateway.config.server.keepalive_comment_seconds or inf,
-                timeouts=candidate.timeouts,
+                timeouts=route.candidates[0].timeouts,
             )
             failure = await relay.run()
             exchange.outcome = Outcome.OK if failure is None else Outcome.INCOMPLETE
-            await attempt.settle()
+            await relay.attempt.settle()
         else:
-            await _answer_whole(gateway, exchange, downstream, attempt, dialect)
+            await _answer_whole(gateway, exchange, downstream, race, route)
     finally:
-        if tap is not None:
-            exchange.usage = tap.usage
-        attempt.close()
+        exchange.hedged = race.hedged
+        race.close()
+        if race.winner is not None:
+            exchange.usage = race.winner.usage
+            race.winner.close()
+
+
+class Starter:
+    """Opens the attempts of one request, each on the best candidate that was not asked yet."""
+
+    __slots__ = ("_affinity", "_exchange", "_gateway", "_passages", "_refused", "_route", "_tried", "policy")
+
+    def __init__(self, gateway: Gateway, exchange: Exchange, route: Route, passages: Passages) -> None:
+        self._gateway = gateway
+        self._exchange = exchange
+        self._route = route
+        self._passages = passages
+        self._affinity = passages.affinity if len(route.candidates) > 1 else None
+        self._tried: list[Candidate] = []
+        self._refused: ClientError | None = None
+        race = route.race
+        self.policy = Policy(race.attempts_max, race.attempt_seconds, route.hedge_budget, route.retry_budget)
+
+    def enter(self) -> Entrant | None:
+        """Begin the next attempt, None when nobody is left. Raises `ClientError` when nobody can be asked this.
+
+        A candidate that this request cannot be carried over to is passed by.
+        """
+        gateway, exchange, route = self._gateway, self._exchange, self._route
+        while (candidate := route.pick(gateway.now(), self._tried, self._affinity)) is not None:
+            self._tried.append(candidate)
+            try:
+                passage = self._passages.to(candidate)
+            except ClientError as exc:
+                self._refused = self._refused or exc
+                continue
+            if not candidate.health.begin(gateway.now()):
+                continue
+            exchange.provider, exchange.upstream_model = candidate.provider, candidate.model
+            limits = gateway.config.limits
+            attempt = Attempt(
+                candidate,
+                candidate.endpoint.message(
+                    "POST",
+                    passage.path,
+                    passage.body,
+                    stream=exchange.stream,
+                    headers=passage.headers,
+                    credential=candidate.credential,
+                ),
+                head_bytes_max=limits.upstream_head_bytes_max,
+                tap=passage.tap,
+                now=gateway.now,
+            )
+            attempt.record.offset_seconds = attempt.started - exchange.started
+            exchange.attempts.append(attempt.record)
+            alone = inf
+            if len(route.candidates) > 1 and (route.race.hedge_side_effects or not self._passages.has_side_effects):
+                alone = route.hedge_seconds(candidate, attempt.started)
+            return Entrant(candidate, passage, attempt, hedge_seconds=alone, answer_bytes_max=limits.answer_bytes_max)
+        if self._refused is not None and not exchange.attempts:
+            raise self._refused
+        return None
+
+    def nobody(self) -> UpstreamError:
+        """Return what is said when every candidate is known to fail, with the time until one is tried again."""
+        seconds = self._route.retry_seconds(self._gateway.now())
+        message = f"every upstream of the model {self._route.name!r} is failing; one is tried again in {seconds} s"
+        failure = Failure(503, Kind.OVERLOADED, message, code="no_candidate_available", headers=retry_after(seconds))
+        return UpstreamError(failure, cause="no_candidate", retryable=True)
 
 
 async def _answer_whole(
-    gateway: Gateway, exchange: Exchange, downstream: Downstream, attempt: Attempt, dialect: Dialect
+    gateway: Gateway, exchange: Exchange, downstream: Downstream, race: Race[Entrant], route: Route
 ) -> None:
-    config = gateway.config
-    candidate = attempt.candidate
-    seconds = candidate.timeouts.unary_seconds
+    dialect = registry.dialect(exchange.surface.dialect)
+    seconds = route.candidates[0].timeouts.unary_seconds
     downstream.deadline = exchange.started + seconds
     try:
-        await attempt.wait_head()
-        body = await attempt.read_whole(config.limits.answer_bytes_max)
+        race.start()
+        while race.winner is None:
+            if race.next_at == inf:
+                await race.wait()
+                continue
+            with trio.move_on_at(race.next_at):
+                await race.wait()
+            if race.winner is None:
+                race.start_next()
     except trio.Cancelled as exc:
         if not downstream.overdue:
             raise
         # The connection stays cancelled; what the client is told goes out without waiting, or not at all.
-        message = f"no answer from {candidate.provider} for {seconds:g} s"
+        message = f"no answer from {exchange.provider} for {seconds:g} s"
         failure = Failure(504, Kind.TIMEOUT, message, code="upstream_timeout")
-        raise attempt.failed(failure, cause="timeout") from exc
+        error = UpstreamError(failure, cause="timeout", retryable=True)
+        race.give_up(error)
+        raise error from exc
     downstream.deadline = inf
-    answer = dialect.read_answer(body)
-    exchange.usage = answer.usage
-    if answer.failure is not None:
-        raise attempt.failed(answer.failure, cause="in_band")
+    winner = race.winner
+    assert winner.whole is not None
+    exchange.provider, exchange.upstream_model = winner.candidate.provider, winner.candidate.model
     headers = [
-        (b"content-type", b"application/json"),
-        *answer_headers(exchange, dialect, config.server.cors_origins),
-        *pick(attempt.answer, dialect.FORWARDED_ANSWER_HEADERS),
+        JSON_CONTENT,
+        *_headers(gateway, exchange, dialect, race),
+        *winner.passage.answer_headers(winner.attempt.answer),
     ]
     # Before the answer is sent, so that a slow client does not keep the upstream's connection.
-    attempt.close()
-    exchange.ttft_seconds = attempt.ended - exchange.started
+    winner.close()
+    exchange.ttft_seconds = winner.attempt.ended - exchange.started
     exchange.status = 200
     exchange.outcome = Outcome.OK
+    await downstream.answer(200, headers, winner.whole.body)
+
+
+async def _answer_at_once(
+    gateway: Gateway, exchange: Exchange, downstream: Downstream, dialect: Dialect, body: bytes
+) -> None:
+    """Answer what no upstream need be asked for."""
+    exchange.status = 200
+    exchange.outcome = Outcome.OK
+    headers = [JSON_CONTENT, *answer_headers(exchange, dialect, gateway.config.server.cors_origins)]
     await downstream.answer(200, headers, body)
+
+
+def _headers(gateway: Gateway, exchange: Exchange, dialect: Dialect, race: Race[Entrant]) -> list[tuple[bytes, bytes]]:
+    """Return the headers that say who answered, after how many attempts, and what of the request was dropped.
+
+    Who answered is not known yet when a stream's head goes out with a comment, before there is a winner.
+    """
+    winner = race.winner
+    exchange.provider = winner.candidate.provider if winner is not None else None
+    headers = answer_headers(exchange, dialect, gateway.config.server.cors_origins)
+    headers.append((b"x-hedgerow-attempts", b"%d" % race.started))
+    headers.append((b"x-hedgerow-hedged", b"true" if race.hedged else b"false"))
+    if winner is not None and winner.passage.dropped is not None:
+        headers.append((b"x-hedgerow-dropped", winner.passage.dropped))
+    return headers

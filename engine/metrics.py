@@ -16,7 +16,7 @@ import resource
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,7 @@ PUBLISH_SECONDS = 1.0
 OTHER = "other"
 
 Pull = Callable[[], int | float]
+Rows = Callable[[], Iterable[tuple[tuple[str, ...], int | float]]]
 Labels = tuple[str, str | None, str | None, int | str, str]
 """surface, model, provider, status, outcome"""
 
@@ -108,13 +109,16 @@ class Metrics:
         "_attempts",
         "_cells",
         "_failures",
+        "_hedged",
         "_in_flight",
         "_lag_seconds",
         "_providers",
         "_published",
         "_pulls",
         "_request_seconds",
+        "_rows",
         "_series",
+        "_waste",
         "incarnation",
         "slot",
     )
@@ -128,7 +132,10 @@ class Metrics:
         self._in_flight: dict[str, int] = {}
         self._request_seconds: dict[str, Timing] = {}
         self._attempts: dict[str, Attempts] = {}
+        self._hedged = 0
+        self._waste: dict[tuple[str, ...], int] = {}
         self._pulls: dict[str, dict[tuple[str, ...], Pull]] = {}
+        self._rows: dict[str, Rows] = {}
         self._lag_seconds = 0.0
         self._published = 0
         self._failures = 0
@@ -197,6 +204,16 @@ class Metrics:
         timing.counts[bisect_left(SECONDS, seconds)] += 1
         timing.sum += seconds
 
+    def request_hedged(self) -> None:
+        """Count a request of which several attempts ran at once."""
+        self._hedged += 1
+
+    def attempt_wasted(self, provider: str, usage: Usage) -> None:
+        """Count the tokens of an attempt that lost."""
+        provider = self._bounded_provider(provider) or ""
+        for kind, tokens in (("input", usage.input_tokens), ("output", usage.output_tokens)):
+            self._waste[provider, kind] = self._waste.get((provider, kind), 0) + tokens
+
     # -- what is asked rather than counted ---------------------------------------------------------------------------
 
     def pull(self, name: str, read: Pull, labels: Mapping[str, str] | None = None) -> None:
@@ -210,6 +227,10 @@ class Metrics:
         if family is None or family.kind is Kind.HISTOGRAM or set(labels) != set(family.labels):
             raise ValueError(f"no such value to pull: {name} {dict(labels)}")
         self._pulls.setdefault(name, {})[tuple(labels[label] for label in family.labels)] = read
+
+    def pull_rows(self, name: str, read: Rows) -> None:
+        """Register a callable that gives all label sets of a family at every snapshot; rules as for `pull`."""
+        self._rows[name] = read
 
     # -- snapshots -------------------------------------------------------------------------------------------------
 
@@ -227,6 +248,8 @@ class Metrics:
                 for outcome, count in timing.outcomes.items()
             ],
         }
+        values["hedgerow_hedged_requests_total"] = [((), self._hedged)]
+        values["hedgerow_hedge_waste_tokens_total"] = list(self._waste.items())
         tokens = values["hedgerow_tokens_total"] = []
         ttft: list[tuple[tuple[str, ...], Distribution]] = []
         for (model_name, provider_name), series in self._series.items():
@@ -240,6 +263,8 @@ class Metrics:
                 ttft.append(((model, provider), Distribution(series.ttft.counts, series.ttft.sum)))
         for name, reads in self._pulls.items():
             values[name] = [(labels, read()) for labels, read in reads.items()]
+        for name, rows in self._rows.items():
+            values[name] = list(rows())
         histograms: dict[str, list[tuple[tuple[str, ...], Distribution]]] = {
             "hedgerow_request_seconds": _distributions(self._request_seconds),
             "hedgerow_attempt_seconds": _distributions(self._attempts),

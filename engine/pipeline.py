@@ -14,6 +14,7 @@ import trio
 
 from adapters import registry
 from adapters.errors import ClientError, Failure, GatewayError, Kind
+from adapters.retry_hints import with_retry_hints
 from engine import answers
 from engine.downstream import ClientGone, Downstream, Reply
 from engine.exchange import Exchange, Outcome
@@ -33,6 +34,7 @@ ACTIONS: dict[Action, Callable[[Gateway, Exchange, Downstream], Awaitable[None]]
     Action.HEALTH: answers.health,
     Action.READY: answers.ready,
     Action.PREFLIGHT: answers.preflight,
+    Action.PROBE: answers.probe,
     Action.UNKNOWN: answers.unknown,
     Action.WRONG_METHOD: answers.wrong_method,
 }
@@ -77,8 +79,9 @@ async def serve_exchange(gateway: Gateway, request: Request, match: Match, downs
 
 
 async def refuse(gateway: Gateway, exchange: Exchange, downstream: Downstream, failure: Failure) -> None:
-    """Answer with an error in the client's dialect; a stream already begun gets it in-band, then its end."""
+    """Answer with an error in the client's dialect; a stream already begun gets it in-band, then its end or a cut."""
     dialect = registry.dialect(exchange.surface.dialect)
+    failure = with_retry_hints(failure)
     try:
         if downstream.reply is Reply.NOTHING:
             exchange.status = status = dialect.error_status(failure)
@@ -87,8 +90,12 @@ async def refuse(gateway: Gateway, exchange: Exchange, downstream: Downstream, f
                 *answer_headers(exchange, dialect, gateway.config.server.cors_origins),
                 *failure.headers,
             ]
-            await downstream.answer(status, headers, dialect.error_body(failure))
+            body = dialect.refusal_body(failure, exchange.argument, exchange.request.query)
+            await downstream.answer(status, headers, body)
         elif downstream.reply is Reply.STREAMING:
-            await downstream.send(downstream.frame(dialect.error_event(failure)) + downstream.end_of_stream())
+            message = downstream.frame(dialect.error_event(failure))
+            if not dialect.ABORT_AFTER_ERROR:
+                message += downstream.end_of_stream()
+            await downstream.send(message)
     except ClientGone:
         exchange.outcome = Outcome.CLIENT_GONE

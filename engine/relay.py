@@ -1,4 +1,4 @@
-"""The hot loop: one upstream stream to one client.
+"""The hot loop: the race for the first content, then one upstream stream to one client.
 
 Decides when a keep-alive comment is due, how long an upstream may stay silent, and how a stream ends: properly, or with
 the client dialect's in-band error, never silently and never with a made-up ending. Per read: one receive, one feed, one
@@ -9,13 +9,18 @@ One cancel scope serves every timeout of a stream. It is entered again only when
 moving a deadline 6 us, so a busy stream pays for neither per event; the clock is read once per read instead.
 """
 
+from collections.abc import Callable
+
 import trio
 
 from adapters.dialects import Dialect
 from adapters.errors import Failure, Kind, UpstreamError
+from adapters.retry_hints import with_retry_hints
 from engine.config import Timeouts
 from engine.downstream import ClientGone, Downstream, Reply
+from engine.entrant import Entrant
 from engine.exchange import Exchange
+from engine.hedge import Race
 from engine.net import Broken
 from engine.upstream import Attempt
 
@@ -24,37 +29,40 @@ FINISHED_SECONDS_MAX = 5.0
 
 
 class Relay:
-    """Streams one attempt to one client: `run()` once.
+    """Streams the winner of one race to one client: `run()` once.
 
     Raises `UpstreamError` only while nothing was sent, so that the caller may still answer with a status; afterwards a
-    failing upstream becomes an in-band error. Raises `ClientGone`. Cancelled: the attempt and the downstream
-    connection must both be closed by their owners; nothing here holds a resource.
+    failing upstream becomes an in-band error. Raises `ClientError` before the first content, and `ClientGone`.
+    Cancelled: the race, its winner and the downstream connection must be closed by their owners; nothing here holds a
+    resource.
     """
 
     __slots__ = (
-        "attempt",
+        "_attempt",
         "dialect",
         "downstream",
         "exchange",
         "headers",
         "keepalive_seconds",
         "quiet_since",
+        "race",
         "timeouts",
     )
 
     def __init__(
         self,
         exchange: Exchange,
-        attempt: Attempt,
+        race: Race[Entrant],
         downstream: Downstream,
         dialect: Dialect,
         *,
-        headers: list[tuple[bytes, bytes]],
+        headers: Callable[[], list[tuple[bytes, bytes]]],
         keepalive_seconds: float,
         timeouts: Timeouts,
     ) -> None:
+        """`headers` makes the answer's when they are due; `timeouts` are the route's until somebody has won."""
         self.exchange = exchange
-        self.attempt = attempt
+        self.race = race
         self.downstream = downstream
         self.dialect = dialect
         self.headers = headers
@@ -62,43 +70,63 @@ class Relay:
         self.timeouts = timeouts
         self.quiet_since = trio.current_time()
         """When the client last got a byte; a keep-alive comment is due `keepalive_seconds` later."""
+        self._attempt: Attempt | None = None
+
+    @property
+    def attempt(self) -> Attempt:
+        """The winner's."""
+        assert self._attempt is not None
+        return self._attempt
 
     async def run(self) -> Failure | None:
         """Wait for the first content, then stream until the end; return what the client was told went wrong."""
         try:
             await self._wait_content()
-            self.exchange.ttft_seconds = trio.current_time() - self.exchange.started
-            last = await self._stream(self._taken())
-            assert self.attempt.tap is not None
-            failure = self.attempt.tap.failure
-            if failure is not None:
-                self.attempt.failed(failure, cause="in_band")
         except UpstreamError as exc:
             if self.downstream.reply is Reply.NOTHING:
                 raise
-            # What the tap let through counts for its numbering, also when it never came to content.
-            last, failure = self._taken(), exc.failure
+            # Comments went out, so the status is said; nothing of any attempt was let through.
+            return await self._send_last(self.dialect.error_event(with_retry_hints(exc.failure)), exc.failure)
+        winner = self.race.winner
+        assert winner is not None
+        attempt = self._attempt = winner.attempt
+        assert attempt.tap is not None
+        self.timeouts = attempt.candidate.timeouts
+        self.exchange.ttft_seconds = trio.current_time() - self.exchange.started
+        try:
+            ready = b"".join(attempt.ready)
+            attempt.ready.clear()
+            last = await self._stream(ready)
+            failure = attempt.tap.failure
+            if failure is not None:
+                winner.tell_broken(attempt.in_band(failure))
+        except UpstreamError as exc:
+            winner.tell_broken(exc)
+            last, failure = b"", exc.failure
         if failure is not None:
-            assert self.attempt.tap is not None
-            last += self.attempt.tap.error_event(failure)
-        await self._send(last, end=True)
+            last += attempt.tap.error_event(with_retry_hints(failure))
+        return await self._send_last(last, failure)
+
+    async def _send_last(self, last: bytes, failure: Failure | None) -> Failure | None:
+        # Without its end the answer is cut: `engine.serve` closes a connection whose answer did not end.
+        await self._send(last, end=failure is None or not self.dialect.ABORT_AFTER_ERROR)
         return failure
 
-    def _taken(self) -> bytes:
-        """Return, once, what the attempt kept until its first content."""
-        taken = b"".join(self.attempt.ready)
-        self.attempt.ready.clear()
-        return taken
-
     async def _wait_content(self) -> None:
+        race = self.race
         deadline = self.exchange.started + min(self.timeouts.first_content_seconds, self.timeouts.total_seconds)
+        race.start()
         while True:
-            with trio.move_on_at(min(deadline, self.quiet_since + self.keepalive_seconds)):
-                await self.attempt.wait_content()
+            with trio.move_on_at(min(deadline, race.next_at, self.quiet_since + self.keepalive_seconds)):
+                await race.wait()
                 return
-            if trio.current_time() >= deadline:
-                raise self._timeout("no content", deadline - self.exchange.started)
-            await self._keep_alive()
+            now = trio.current_time()
+            if now >= deadline:
+                raise self._gave_up(deadline - self.exchange.started)
+            if now >= race.next_at:
+                race.start_next()
+            if now >= self.quiet_since + self.keepalive_seconds:
+                await self._keep_alive()
 
     async def _stream(self, data: bytes) -> bytes:
         """Send `data` and all that follows but the last read's bytes, which are returned to go out with the ending."""
@@ -163,7 +191,7 @@ class Relay:
         downstream = self.downstream
         message = downstream.frame(data)
         if downstream.reply is Reply.NOTHING:
-            message = downstream.stream_head(200, self.headers) + message
+            message = downstream.stream_head(200, self.headers()) + message
             self.exchange.status = 200
         if end:
             message += downstream.end_of_stream()
@@ -175,3 +203,11 @@ class Relay:
         provider = self.attempt.candidate.provider
         failure = Failure(504, Kind.TIMEOUT, f"{what} from {provider} for {seconds:g} s", code="upstream_timeout")
         return self.attempt.failed(failure, cause="timeout")
+
+    def _gave_up(self, seconds: float) -> UpstreamError:
+        """End a race that had its time."""
+        message = f"no content from {self.exchange.provider} for {seconds:g} s"
+        failure = Failure(504, Kind.TIMEOUT, message, code="upstream_timeout")
+        error = UpstreamError(failure, cause="timeout", retryable=True)
+        self.race.give_up(error)
+        return error

@@ -22,6 +22,7 @@ class Action(IntEnum):
     PREFLIGHT = 5
     UNKNOWN = 6
     WRONG_METHOD = 7
+    PROBE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,13 @@ class Surface:
 
 
 CHAT = Surface("chat", Action.GENERATE, "chat")
+COMPLETIONS = Surface("completions", Action.GENERATE, "legacy")
 RESPONSES = Surface("responses", Action.GENERATE, "responses")
 MESSAGES = Surface("messages", Action.GENERATE, "messages")
 GEMINI = Surface("gemini", Action.GENERATE, "gemini")
 HEALTH = Surface("health", Action.HEALTH, "chat", public=True)
 READY = Surface("ready", Action.READY, "chat", public=True)
+PROBE = Surface("probe", Action.PROBE, "chat", public=True)
 PAGE = Surface("page", Action.UNKNOWN, "chat")
 """A page that is not served: there is no console, or a foreign page asks a gateway without keys (then 403)."""
 
@@ -65,9 +68,10 @@ def _read(surface: Surface) -> dict[str, Surface]:
 
 SURFACES: dict[bytes, dict[str, Surface]] = {
     b"/v1/chat/completions": {"POST": CHAT},
+    b"/v1/completions": {"POST": COMPLETIONS},
     b"/v1/responses": {"POST": RESPONSES},
     b"/v1/messages": {"POST": MESSAGES},
-    b"/v1/models": _read(MODEL_LISTS["chat"]),
+    b"/v1/models": {"GET": MODEL_LISTS["chat"], "HEAD": PROBE},
     b"/anthropic/v1/messages": {"POST": MESSAGES},
     b"/anthropic/v1/models": _read(MODEL_LISTS["messages"]),
     b"/v1beta/models": _read(MODEL_LISTS["gemini"]),
@@ -76,6 +80,9 @@ SURFACES: dict[bytes, dict[str, Surface]] = {
     b"/health": _read(HEALTH),
     b"/health/ready": _read(READY),
 }
+
+PROBED = (b"/", b"/api/hello")
+"""Pages that agents ask for with HEAD, some before every session; with any other method they are the console's."""
 
 PREFIXED: tuple[tuple[bytes, dict[str, Surface]], ...] = (
     # Newer clients of the third dialect ask below /v1/models; only their method tells them from a look at one model.
@@ -123,7 +130,7 @@ class Match:
 
 _EXACT: dict[tuple[str, bytes], Match] = {
     (method, path): Match(surface) for path, methods in SURFACES.items() for method, surface in methods.items()
-}
+} | {("HEAD", path): Match(PROBE) for path in PROBED}
 
 
 def resolve(method: str, path: bytes) -> Match | None:

@@ -37,7 +37,7 @@ OUTCOMES = ("ok", "client_error", "client_gone", "upstream_error", "incomplete",
 
 ATTEMPT_OUTCOMES = frozenset(OUTCOMES) | {
     *("refused", "dns", "tls", "proxy", "connect_timeout", "timeout", "status", "reset", "incomplete", "garbage"),
-    *("oversize", "empty", "in_band", "pool_full", "idle", "cancelled", "other"),
+    *("oversize", "empty", "in_band", "pool_full", "idle", "cancelled", "lost", "other"),
 }
 """How an attempt ended: a request's outcomes, or the cause of an `adapters.errors.UpstreamError`."""
 
@@ -98,6 +98,31 @@ FAMILIES: dict[str, Family] = {
             "hedgerow_attempts_total", Kind.COUNTER, ("provider", "outcome"), "Upstream attempts by how they ended."
         ),
         Family("hedgerow_attempt_seconds", Kind.HISTOGRAM, ("provider",), "From the start of an attempt to its end."),
+        Family("hedgerow_hedged_requests_total", Kind.COUNTER, (), "Requests of which several attempts ran at once."),
+        Family(
+            "hedgerow_hedge_waste_tokens_total",
+            Kind.COUNTER,
+            ("provider", "kind"),
+            "Tokens of attempts that another one beat, as far as they are known, else estimated; nobody is charged.",
+        ),
+        Family(
+            "hedgerow_candidate_in_flight",
+            Kind.GAUGE,
+            ("provider", "model", "credential"),
+            "Attempts under way at a candidate.",
+        ),
+        Family(
+            "hedgerow_candidate_breaker_open",
+            Kind.GAUGE,
+            ("provider", "model", "credential"),
+            "Workers whose breaker for a candidate is not closed.",
+        ),
+        Family(
+            "hedgerow_candidate_breaker_openings_total",
+            Kind.COUNTER,
+            ("provider", "model", "credential"),
+            "How often a breaker opened.",
+        ),
         Family("hedgerow_upstream_connections", Kind.GAUGE, ("state",), "Open upstream connections."),
         Family("hedgerow_upstream_connections_opened_total", Kind.COUNTER, (), "Upstream connections opened."),
         Family("hedgerow_upstream_connections_reused_total", Kind.COUNTER, (), "Leases served by an idle connection."),

@@ -23,7 +23,7 @@ from engine.exchange import AttemptRecord
 from engine.http1 import ProtocolError, ResponseParser
 from engine.net import Broken, ConnectError, Stream
 from engine.pool import Lease, PoolFull
-from engine.router import Candidate
+from engine.route import Candidate
 from engine.upstream_failures import broken, no_connection
 
 ERROR_BODY_BYTES_MAX = 1 << 20
@@ -154,8 +154,8 @@ class Attempt:
     async def wait_content(self) -> None:
         """Wait for the first content of a stream, keeping what may be forwarded in `ready`.
 
-        Returns at content or at a proper end. Raises `UpstreamError` on an in-band error, a cut, or an answer that ends
-        before it said anything; resumable when cancelled.
+        Returns at content or at a proper end. Raises `UpstreamError` on a cut, or an answer that ends before it said
+        anything, and on an in-band error that or `ClientError`; resumable when cancelled.
         """
         if not self.streaming():
             await self.wait_head()
@@ -166,7 +166,7 @@ class Attempt:
             if data:
                 self.ready.append(data)
             if tap.failure is not None:
-                raise self.failed(tap.failure, cause="in_band")
+                raise self.in_band(tap.failure)
 
     async def receive(self) -> bytes:
         """Return what one read of the stream lets through, b"" when it is nothing; `stage` says when it ended.
@@ -237,6 +237,16 @@ class Attempt:
             self._lease.release(reusable=self._parser.reusable, now=now)
 
     @property
+    def is_sent(self) -> bool:
+        """Whether the whole request has left: an upstream may bill what it has got."""
+        return self._sent_at < inf
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self.stage is _CLOSED
+
+    @property
     def answer(self) -> ResponseParser:
         """The head of the upstream's answer."""
         return self._parser
@@ -245,6 +255,15 @@ class Attempt:
         """Note `cause` in the record and return the error to raise."""
         self.record.cause = cause
         return UpstreamError(failure, cause=cause, retryable=retryable)
+
+    def in_band(self, failure: Failure) -> GatewayError:
+        """Note an error that came inside of a 2xx answer; return the error to raise while nothing was sent.
+
+        Its provider judges it as it does an error answer: the request's fault is a `ClientError`, what another attempt
+        may cure a retryable `UpstreamError`.
+        """
+        retryable = self.candidate.endpoint.config.provider.retryable(failure)
+        return self._judged(failure, cause="in_band", retryable=retryable)
 
     # -- the stages --
 
@@ -347,9 +366,13 @@ class Attempt:
             await self._read_body(ERROR_BODY_BYTES_MAX)
         body = b"".join([*self.ready, self._early])[:ERROR_BODY_BYTES_MAX]
         failure, retryable = self.candidate.endpoint.classify(status, self._parser.headers, body)
-        self.record.cause = "status"
+        return self._judged(failure, cause="status", retryable=retryable)
+
+    def _judged(self, failure: Failure, *, cause: str, retryable: bool) -> GatewayError:
+        """Note `cause`; what was told is the request's fault unless another attempt may help or the status says so."""
         if retryable or failure.status >= 500:
-            return UpstreamError(failure, cause="status", retryable=retryable)
+            return self.failed(failure, cause=cause, retryable=retryable)
+        self.record.cause = cause
         return ClientError(failure)
 
     def _replace_dead_connection(self) -> bool:

@@ -7,6 +7,7 @@ are retried or hidden is not decided here.
 import logging
 
 from adapters.errors import Failure, Kind
+from adapters.retry_hints import OVERLOAD_RETRY_SECONDS, retry_after
 from engine.net import Broken, ConnectError
 from engine.pool import PoolFull
 
@@ -23,7 +24,8 @@ CONNECT_WORDS = {
 def no_connection(provider: str, exc: Exception, seconds: float) -> tuple[Failure, str]:
     """Return failure and cause of a connection that did not come about within `seconds`."""
     if isinstance(exc, PoolFull):
-        return Failure(503, Kind.OVERLOADED, f"too many open connections to {provider}", code="pool_full"), "pool_full"
+        message, hint = f"too many open connections to {provider}", retry_after(OVERLOAD_RETRY_SECONDS)
+        return Failure(503, Kind.OVERLOADED, message, code="pool_full", headers=hint), "pool_full"
     if isinstance(exc, ConnectError):
         logger.info("cannot connect to %s: %s", provider, exc)
         message = f"cannot connect to {provider}: {CONNECT_WORDS[exc.phase]}"

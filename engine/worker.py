@@ -12,17 +12,20 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import trio
 
 from engine import accesslog, logs
+from engine.breaker import State
 from engine.catalogue import Catalogue
 from engine.config import Config, ConfigError, load_text
 from engine.console.status import SOCKET
 from engine.control import Channel, Command, Event, Message, Order, receive_first
 from engine.gateway import Gateway
 from engine.hangup import HangupMonitor
+from engine.health import HealthStatistics
 from engine.metrics import Metrics
 from engine.net import server_tls_context
 from engine.serve import Server
@@ -84,6 +87,18 @@ class Worker:
         pull("hedgerow_upstream_connections_reused_total", lambda: gateway.router.pool_totals().reused)
         pull("hedgerow_downstream_connections", lambda: len(self.server.connections))
         pull("hedgerow_access_log_dropped_total", lambda: self.access_log.statistics().dropped_total)
+        rows = self.metrics.pull_rows
+        rows("hedgerow_candidate_in_flight", lambda: self._candidates(lambda health: health.in_flight))
+        rows(
+            "hedgerow_candidate_breaker_open",
+            lambda: self._candidates(lambda health: health.breaker != State.CLOSED.value),
+        )
+        rows("hedgerow_candidate_breaker_openings_total", lambda: self._candidates(lambda health: health.opened_total))
+
+    def _candidates(self, read: Callable[[HealthStatistics], int]) -> Iterator[tuple[tuple[str, ...], int]]:
+        """Yield one value of every candidate; credentials are numbers, what they are stays secret."""
+        for candidate in self.gateway.router.statistics(trio.current_time()):
+            yield (candidate.provider, candidate.model, str(candidate.credential)), int(read(candidate.health))
 
     async def _obey(self) -> None:
         """Carry out the supervisor's orders. A supervisor that is gone means: drain."""

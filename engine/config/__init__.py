@@ -1,10 +1,10 @@
 """Configuration: hedgerow.toml and the environment into one frozen `Config`, or every reason why not.
 
 How it is read, one module a step: `options` declares every section, key, bound and default; `shape` reads a document
-by those declarations; `server` and `providers` give the values their meaning (addresses by `addresses`, secrets by
-`engine.secrets`); `model` is what comes out; `describe` renders it for people. `findings` collects what is wrong on
-the way: reading goes on to the end, so that one run names every problem. Nothing here keeps state: a reload calls
-`load` again.
+by those declarations; `server`, `providers` and `routing` give the values their meaning (addresses by `addresses`,
+secrets by `engine.secrets`); `model` is what comes out; `describe` renders it for people. `findings` collects what is
+wrong on the way: reading goes on to the end, so that one run names every problem. Nothing here keeps state: a reload
+calls `load` again.
 """
 
 import os
@@ -18,15 +18,17 @@ from engine.config.addresses import BaseUrl, Listen, TcpListen, UnixListen
 from engine.config.context import Context
 from engine.config.describe import describe
 from engine.config.findings import ConfigError, Findings, Problem
-from engine.config.model import AccessLog, Alias, Config, ProviderConfig, ProxyMode, Server, Tls
+from engine.config.model import AccessLog, Alias, AliasCandidate, Config, ProviderConfig, ProxyMode, Race, Server, Tls
 from engine.config.options import Document, Limits, Timeouts
-from engine.config.providers import build_aliases, build_providers, check_default_provider
+from engine.config.providers import build_providers, check_default_provider
+from engine.config.routing import build_aliases, build_race
 from engine.config.server import build_keys, build_server
 from engine.secrets import quoted
 
 __all__ = [
     "AccessLog",
     "Alias",
+    "AliasCandidate",
     "BaseUrl",
     "Config",
     "ConfigError",
@@ -35,6 +37,7 @@ __all__ = [
     "Problem",
     "ProviderConfig",
     "ProxyMode",
+    "Race",
     "Server",
     "TcpListen",
     "Timeouts",
@@ -86,6 +89,7 @@ def load_document(document: Mapping[str, object], environ: Mapping[str, str], *,
     keys = build_keys(options.keys, context)
     server = build_server(options.server, keys, context)
     providers = build_providers(options, context)
+    race = build_race(options, context)
     models = build_aliases(options, providers, context)
     check_default_provider(options, providers, context)
     findings.raise_problems()
@@ -97,6 +101,7 @@ def load_document(document: Mapping[str, object], environ: Mapping[str, str], *,
         server=server,
         limits=options.limits,
         timeouts=options.timeouts,
+        race=race,
         keys=keys,
         providers=MappingProxyType(providers),
         models=MappingProxyType(models),

@@ -7,9 +7,11 @@ a terminal.
 
 from collections.abc import Iterator
 
+import msgspec
+
 from engine.config.addresses import TcpListen
-from engine.config.model import AccessLog, Config, ProviderConfig, ProxyMode
-from engine.config.options import Section, ServerBase, Timeouts
+from engine.config.model import AccessLog, Alias, AliasCandidate, Config, ProviderConfig, ProxyMode, Race
+from engine.config.options import ServerBase, Timeouts
 
 NAME_WIDTH = 12
 
@@ -18,11 +20,10 @@ def describe(config: Config) -> list[str]:
     """Return what the configuration amounts to, one statement a line, warnings last."""
     lines = [*_server(config), *_keys(config)]
     lines += [_line("provider", _provider(provider)) for provider in config.providers.values()]
-    for alias in config.models.values():
-        own = _changed(alias.timeouts, config.providers[alias.provider].timeouts)
-        lines.append(_line("model", ", ".join([f"{alias.name} -> {alias.provider}/{alias.model}", *own])))
+    lines += [_line("model", _alias(alias, config)) for alias in config.models.values()]
     lines += [_line("limit", text) for text in _changed(config.limits, type(config.limits)())]
     lines += [_line("timeout", text) for text in _changed(config.timeouts, Timeouts())]
+    lines += [_line("race", text) for text in _changed(config.race, Race())]
     lines += [_line("warning", str(warning)) for warning in config.warnings]
     return lines
 
@@ -55,7 +56,9 @@ def _keys(config: Config) -> Iterator[str]:
 
 def _provider(provider: ProviderConfig) -> str:
     facts = [f"{provider.name} ({provider.provider.name}) at {provider.base_url}"]
-    facts.append("no key" if provider.key is None else f"key from {_source(provider)}")
+    facts.append(_keys_of(provider))
+    if provider.dialects != provider.provider.dialects:
+        facts.append("asked in " + " or ".join(name for name, _ in provider.dialects))
     if provider.from_environment:
         facts.append("registered by the environment")
     if provider.models:
@@ -72,12 +75,34 @@ def _provider(provider: ProviderConfig) -> str:
     return ", ".join(facts)
 
 
-def _source(provider: ProviderConfig) -> str:
-    assert provider.key is not None
-    return "the file itself" if provider.key.literal else provider.key.source
+def _keys_of(provider: ProviderConfig) -> str:
+    if not provider.keys:
+        return "no key"
+    sources = ("the file itself" if key.literal else key.source for key in provider.keys)
+    return f"{'key' if len(provider.keys) == 1 else 'keys'} from {', '.join(dict.fromkeys(sources))}"
 
 
-def _changed(section: Section, default: Section, names: tuple[str, ...] | None = None) -> Iterator[str]:
+def _alias(alias: Alias, config: Config) -> str:
+    """Name the candidates tier by tier, then what is special about the alias."""
+    tiers = sorted({candidate.tier for candidate in alias.candidates})
+    named = ("; ".join(_candidate(each, alias) for each in alias.candidates if each.tier == tier) for tier in tiers)
+    own = [
+        text
+        for candidate in alias.candidates
+        for text in _changed(candidate.timeouts, config.providers[candidate.provider].timeouts)
+    ]
+    special = [*dict.fromkeys(own), *_changed(alias.race, config.race)]
+    return ", ".join([f"{alias.name} -> {', then '.join(named)}", *special])
+
+
+def _candidate(candidate: AliasCandidate, alias: Alias) -> str:
+    weighted = len({each.weight for each in alias.candidates if each.tier == candidate.tier}) > 1
+    weight = f" (weight {candidate.weight:g})" if weighted else ""
+    bound = f" ({candidate.in_flight_max} at a time)" if candidate.in_flight_max else ""
+    return f"{candidate.provider}/{candidate.model}{weight}{bound}"
+
+
+def _changed(section: msgspec.Struct, default: msgspec.Struct, names: tuple[str, ...] | None = None) -> Iterator[str]:
     """Yield what of `section` (of its fields `names`, when given) differs from `default`."""
     for name in names or section.__struct_fields__:
         value = getattr(section, name)
@@ -88,6 +113,8 @@ def _changed(section: Section, default: Section, names: tuple[str, ...] | None =
 def _value(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
+    if value is None:
+        return "none"
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)

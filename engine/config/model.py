@@ -1,7 +1,8 @@
 """Model: the configuration as the engine uses it. Frozen values; everything is resolved, parsed and checked.
 
 `load` builds these and nothing else does. References have become `Secret`s, addresses are parsed, paths are absolute,
-and the timeouts of a provider or an alias are whole. A reload builds another `Config`; equal parts compare equal.
+and the timeouts of a provider or a candidate are whole, as is the race of an alias. A reload builds another `Config`;
+equal parts compare equal.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from adapters.losses import Policy
 from adapters.providers import Provider
 from engine.config.addresses import BaseUrl, Listen, TcpListen
 from engine.config.findings import Problem
@@ -50,9 +52,28 @@ class Server(ServerBase, frozen=True, kw_only=True):
     access_log: AccessLog | Path = AccessLog.STDOUT
 
 
+class Race(msgspec.Struct, frozen=True):
+    """When more than one attempt is made at one answer.
+
+    `hedge_percentile` is a share (0.95), `hedge_delay_seconds` a fixed time; at most one of them is there, and without
+    either slowness starts nothing.
+    """
+
+    attempts_max: int = 3
+    attempt_seconds: float = 30.0
+    hedge_percentile: float | None = None
+    hedge_delay_seconds: float | None = None
+    hedge_floor_seconds: float = 0.2
+    hedge_share: float = 0.1
+    retry_share: float = 0.2
+    hedge_side_effects: bool = False
+
+
 class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One configured provider: `name` is the operator's, `provider` describes its kind.
 
+    `keys` are its credentials, none where it needs none. `dialects` are what it is asked in, each with the path below
+    the base URL, the preferred one first.
     `headers` are lower-cased names with their values, sent with every request. `proxy` as a `Secret` is a proxy's URL,
     which may hold a password. `ca_digest` is of the file's content, so that certificates replaced under the same path
     make another value, and a reload takes them.
@@ -61,25 +82,38 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     provider: Provider
     base_url: BaseUrl
-    key: Secret | None = None
+    dialects: tuple[tuple[str, str], ...]
+    keys: tuple[Secret, ...] = ()
     models: tuple[str, ...] = ()
     restrict: bool = False
     discover: bool = True
     headers: tuple[tuple[str, Secret], ...] = ()
     timeouts: Timeouts = Timeouts()
+    on_loss: Policy = Policy.WARN
     ca_file: Path | None = None
     ca_digest: bytes = b""
     proxy: ProxyMode | Secret = ProxyMode.ENVIRONMENT
     from_environment: bool = False
 
 
-class Alias(msgspec.Struct, frozen=True, kw_only=True):
-    """One name of the operator's: who serves it, under which upstream name, with which patience."""
+class AliasCandidate(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may serve an alias, under which upstream name, with which patience, and which share of it."""
 
-    name: str
     provider: str
     model: str
     timeouts: Timeouts
+    on_loss: Policy = Policy.WARN
+    weight: float = 1.0
+    tier: int = 1
+    in_flight_max: int = 0
+
+
+class Alias(msgspec.Struct, frozen=True, kw_only=True):
+    """One name of the operator's and all who may serve it, at least one, in the order of the file."""
+
+    name: str
+    candidates: tuple[AliasCandidate, ...]
+    race: Race = Race()
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +122,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     server: Server = Server()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
+    race: Race = Race()
     keys: tuple[Key, ...] = ()
     providers: Mapping[str, ProviderConfig] = {}
     models: Mapping[str, Alias] = {}

@@ -18,6 +18,7 @@ SECONDS_MAX = 31_536_000
 
 BYTES_MAX = 1 << 40
 COUNT_MAX = 10_000_000
+WEIGHT_MAX = 1_000_000
 
 Seconds = Annotated[float, Meta(gt=0, le=SECONDS_MAX)]
 SecondsOrZero = Annotated[float, Meta(ge=0, le=SECONDS_MAX)]
@@ -26,6 +27,9 @@ BytesFrom64 = Annotated[int, Meta(ge=64, le=BYTES_MAX)]
 BytesFrom1024 = Annotated[int, Meta(ge=1024, le=BYTES_MAX)]
 """Where less would refuse what every client or upstream sends."""
 
+Attempts = Annotated[int, Meta(ge=1, le=100)]
+Milliseconds = Annotated[int, Meta(ge=0, le=SECONDS_MAX * 1000)]
+Share = Annotated[float, Meta(ge=0, le=10)]
 CountOrZero = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
 Count = Annotated[int, Meta(ge=1, le=COUNT_MAX)]
 
@@ -92,7 +96,44 @@ class TimeoutOverrides(Section, frozen=True, kw_only=True):
     total_seconds: Annotated[Seconds | None, about("as timeouts.total_seconds")] = None
 
 
+class RaceOptions(Section, frozen=True, kw_only=True):
+    """When more than one attempt is made at one answer. A model overrides what it names."""
+
+    attempts_max: Annotated[Attempts, about("attempts at one answer, the first one included")] = 3
+    attempt_seconds: Annotated[
+        Seconds, about("an attempt without content for so long is replaced, if another candidate can be asked")
+    ] = 30
+    hedge: Annotated[
+        str,
+        about(
+            'after which time without content a second candidate is asked beside the first: `"800ms"`, `"1.5s"`, '
+            '`"p95"` of the candidate\'s own recent times, or `"off"`'
+        ),
+    ] = "off"
+    hedge_floor_ms: Annotated[Milliseconds, about("the least time that a percentile can give")] = 200
+    hedge_share: Annotated[Share, about("hedges per request, on average at most")] = 0.1
+    retry_share: Annotated[Share, about("attempts after a failed one per request, on average at most")] = 0.2
+    hedge_side_effects: Annotated[
+        bool, about("hedge also requests that a provider stores, or whose tools it runs itself")
+    ] = False
+
+
+class RaceOverrides(Section, frozen=True, kw_only=True):
+    """The same, each only where it differs from [race]."""
+
+    attempts_max: Annotated[Attempts | None, about("as race.attempts_max")] = None
+    attempt_seconds: Annotated[Seconds | None, about("as race.attempt_seconds")] = None
+    hedge: Annotated[str | None, about("as race.hedge")] = None
+    hedge_floor_ms: Annotated[Milliseconds | None, about("as race.hedge_floor_ms")] = None
+    hedge_share: Annotated[Share | None, about("as race.hedge_share")] = None
+    retry_share: Annotated[Share | None, about("as race.retry_share")] = None
+    hedge_side_effects: Annotated[bool | None, about("as race.hedge_side_effects")] = None
+
+
 LogLevel = Literal["debug", "info", "warning", "error"]
+
+OnLoss = Literal["strict", "warn", "silent"]
+"""The values of `adapters.losses.Policy`, as they are written."""
 
 
 class ServerBase(Section, frozen=True, kw_only=True):
@@ -107,6 +148,9 @@ class ServerBase(Section, frozen=True, kw_only=True):
     default_provider: Annotated[
         str | None, about("who serves a model name that nobody lists; default: the only provider, if there is one")
     ] = None
+    on_loss: Annotated[
+        OnLoss, about("what of a request cannot be translated: `strict` refuses it, `warn` names it, `silent` drops it")
+    ] = "warn"
     environment_providers: Annotated[
         bool, about("register providers whose key stands in the environment, and use their variables as defaults")
     ] = True
@@ -147,23 +191,48 @@ class ProviderOptions(Section, frozen=True, kw_only=True):
     key: Annotated[
         str | None, about("`env:NAME`, `file:PATH`, or itself; default: the kind's variable if base_url is not given")
     ] = None
+    keys: Annotated[
+        tuple[str, ...] | None,
+        about("instead of key: several credentials, each as key, among which requests are spread"),
+    ] = None
+    dialects: Annotated[
+        tuple[str, ...] | None, about("what the server speaks, the preferred one first; default: the kind's")
+    ] = None
     models: Annotated[tuple[str, ...], about("upstream model names served as bare names")] = ()
     restrict: Annotated[bool, about("serve only the models listed")] = False
     discover: Annotated[bool, about("ask the provider for its model list, unless models gives it")] = True
     headers: Annotated[dict[str, str], about("sent with every request; values may be `env:NAME` or `file:PATH`")] = {}
     timeouts: Annotated[TimeoutOverrides, about("where it differs from [timeouts]")] = TimeoutOverrides()
+    on_loss: Annotated[OnLoss | None, about("where it differs from server.on_loss")] = None
     ca_file: Annotated[str | None, about("certificates (PEM) trusted instead of the system's")] = None
     proxy: Annotated[
         str, about('`"env"` (HTTPS_PROXY, NO_PROXY ...), `"none"`, or `http://[user:password@]host:port`')
     ] = "env"
 
 
+class CandidateOptions(Section, frozen=True, kw_only=True):
+    """[[models.ALIAS.candidates]]: one of several that may serve it."""
+
+    provider: Annotated[str | None, about("who it is (required)")] = None
+    model: Annotated[str | None, about("its name for the model; default: ALIAS")] = None
+    weight: Annotated[float, Meta(gt=0, le=WEIGHT_MAX), about("its share of the requests among those of its tier")] = 1
+    tier: Annotated[
+        int, Meta(ge=1, le=100), about("a later tier is asked when nobody of the earlier ones can be asked")
+    ] = 1
+    in_flight_max: Annotated[CountOrZero, about("attempts at a time, per worker and credential; 0: no bound")] = 0
+
+
 class AliasOptions(Section, frozen=True, kw_only=True):
     """[models.ALIAS]."""
 
-    provider: Annotated[str | None, about("who serves it (required)")] = None
+    provider: Annotated[str | None, about("who serves it (required without candidates)")] = None
     model: Annotated[str | None, about("the upstream's name for it; default: ALIAS")] = None
+    candidates: Annotated[
+        tuple[CandidateOptions, ...] | None, about("instead of provider and model: all who may serve it")
+    ] = None
+    race: Annotated[RaceOverrides, about("where it differs from [race]")] = RaceOverrides()
     timeouts: Annotated[TimeoutOverrides, about("where it differs from the provider's")] = TimeoutOverrides()
+    on_loss: Annotated[OnLoss | None, about("where it differs from the provider's")] = None
 
 
 class Document(Section, frozen=True, kw_only=True):
@@ -172,6 +241,7 @@ class Document(Section, frozen=True, kw_only=True):
     server: ServerOptions = ServerOptions()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
+    race: RaceOptions = RaceOptions()
     keys: dict[str, KeyOptions] = {}
     providers: dict[str, ProviderOptions] = {}
     models: dict[str, AliasOptions] = {}
@@ -181,10 +251,15 @@ SECTIONS: tuple[tuple[str, type[Section]], ...] = (
     ("server", ServerOptions),
     ("limits", Limits),
     ("timeouts", Timeouts),
+    ("race", RaceOptions),
     ("keys.NAME", KeyOptions),
     ("providers.NAME", ProviderOptions),
     ("models.ALIAS", AliasOptions),
 )
+"""The sections of the file."""
+
+TABLES: tuple[tuple[str, type[Section]], ...] = (*SECTIONS, ("models.ALIAS.candidates", CandidateOptions))
+"""And the tables inside of them that have options of their own."""
 
 
 class OptionRow(NamedTuple):
@@ -198,7 +273,7 @@ class OptionRow(NamedTuple):
 
 def option_rows() -> Iterator[OptionRow]:
     """Yield every option in the order of declaration, the sections in the order of the file."""
-    for section, struct in SECTIONS:
+    for section, struct in TABLES:
         for field in msgspec.structs.fields(struct):
             yield OptionRow(f"{section}.{field.name}", _default_shown(field), _unit(field.name), _description(field))
 
@@ -217,6 +292,8 @@ def _default_shown(field: FieldInfo) -> str:
 def _unit(name: str) -> str:
     if "_seconds" in name:
         return "s"
+    if name.endswith("_ms"):
+        return "ms"
     return "bytes" if "_bytes" in name else ""
 
 

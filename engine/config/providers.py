@@ -1,4 +1,4 @@
-"""[providers] and [models]: where upstreams live, with which credential, and the operator's names for their models.
+"""[providers]: where upstreams live, with which credentials, and what they are asked in.
 
 A section says what is special; the rest comes from its kind (`adapters.providers`). The environment adds two things
 unless `server.environment_providers` is false: providers whose variable is set and that no section names, and, for a
@@ -13,11 +13,12 @@ from pathlib import Path
 import msgspec
 
 from adapters import registry
+from adapters.losses import Policy
 from adapters.providers import Provider, SettingError, compatible
 from engine.config.addresses import BaseUrl, check_proxy_url, parse_base_url
 from engine.config.context import Context
 from engine.config.findings import below, did_you_mean
-from engine.config.model import Alias, ProviderConfig, ProxyMode
+from engine.config.model import ProviderConfig, ProxyMode
 from engine.config.options import Document, ProviderOptions, TimeoutOverrides, Timeouts
 from engine.secrets import Secret
 
@@ -27,7 +28,7 @@ DEFAULT_KIND = compatible.PROVIDER
 NAMES_SHOWN_MAX = 20
 MODEL_LENGTH_MAX = 256
 MODEL_RULE = f"must be a model's name: 1 to {MODEL_LENGTH_MAX} characters without spaces"
-_MODEL = re.compile(rf"[^\s\x00-\x1f\x7f]{{1,{MODEL_LENGTH_MAX}}}\Z")
+MODEL = re.compile(rf"[^\s\x00-\x1f\x7f]{{1,{MODEL_LENGTH_MAX}}}\Z")
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _CONFIDENTIAL_FIELD = re.compile(r"auth|cookie|key|secret|token", re.IGNORECASE)
 
@@ -69,9 +70,10 @@ class _Section:
         options, context = self.options, self.context
         context.named(self.name, self.path)
         provider = self._kind()
-        base_url = self._base_url(provider)
+        dialects = self._dialects(provider)
+        base_url = self._base_url(provider, dialects)
         ca_file, ca_digest = self._ca_file(base_url)
-        key = self._key(provider)
+        keys = self._keys(provider)
         proxy = self._proxy()
         headers = tuple(self._headers())
         self._check_models()
@@ -79,18 +81,20 @@ class _Section:
             context.check_proxy(proxy, base_url, f"{self.path}.proxy")
         if provider is None or base_url is None or context.findings.within(self.path):
             return None
-        if key is not None and base_url.scheme == "http" and not base_url.private:
+        if keys and base_url.scheme == "http" and not base_url.private:
             context.findings.warning(f"{self.path}.base_url", "is http: the key crosses the network in clear")
         return ProviderConfig(
             name=self.name,
             provider=provider,
             base_url=base_url,
-            key=key,
+            dialects=dialects,
+            keys=keys,
             models=options.models,
             restrict=options.restrict,
             discover=options.discover,
             headers=headers,
             timeouts=overlaid(self.document.timeouts, options.timeouts),
+            on_loss=Policy(options.on_loss or self.document.server.on_loss),
             ca_file=ca_file,
             ca_digest=ca_digest,
             proxy=proxy,
@@ -117,13 +121,13 @@ class _Section:
         """Whether the kind's variables are this section's defaults: only for an address that is not the file's."""
         return self.options.base_url is None and self.document.server.environment_providers
 
-    def _base_url(self, provider: Provider | None) -> BaseUrl | None:
+    def _base_url(self, provider: Provider | None, dialects: tuple[tuple[str, str], ...]) -> BaseUrl | None:
         path, given = f"{self.path}.base_url", self.options.base_url
         if given is not None:
             base_url = self.context.parsed(parse_base_url, given, path)
             if base_url is None or provider is None:
                 return base_url
-            return _completed(base_url, provider, path, self.context)
+            return self._completed(base_url, provider, dialects)
         if provider is None:
             return None
         variable = provider.base_url_env
@@ -133,6 +137,52 @@ class _Section:
             self.context.findings.problem(path, "is missing: this kind of provider has no address of its own")
             return None
         return parse_base_url(provider.base_url)
+
+    def _completed(
+        self, base_url: BaseUrl, provider: Provider, dialects: tuple[tuple[str, str], ...]
+    ) -> BaseUrl | None:
+        """Return the address with the path its kind implies, or note that it already names a dialect's own path."""
+        for _, dialect_path in dialects:
+            if base_url.path.endswith(dialect_path):
+                message = f"must end before {dialect_path}, which is appended to it"
+                self.context.findings.problem(f"{self.path}.base_url", message)
+                return None
+        return base_url if base_url.scheme == "unix" else parse_base_url(provider.read_base_url(str(base_url)))
+
+    def _dialects(self, provider: Provider | None) -> tuple[tuple[str, str], ...]:
+        """Return what the server is asked in. Where the kind does not say where, it is the dialect's usual place."""
+        own, asked = dict(() if provider is None else provider.dialects), self.options.dialects
+        if asked is None:
+            return tuple(own.items())
+        path, known = f"{self.path}.dialects", registry.dialects()
+        if not asked:
+            self.context.findings.problem(path, "must hold at least one dialect")
+        for i, name in enumerate(asked):
+            if name not in known:
+                hint = did_you_mean(name, known) or "; known: " + ", ".join(known)
+                self.context.findings.problem(f"{path}[{i}]", f"is not a dialect{hint}")
+            elif name in asked[:i]:
+                self.context.findings.problem(f"{path}[{i}]", f"is listed twice: see [{asked.index(name)}]")
+        return tuple((name, own.get(name) or known[name].PATH) for name in asked if name in known)
+
+    def _keys(self, provider: Provider | None) -> tuple[Secret, ...]:
+        references, path = self.options.keys, f"{self.path}.keys"
+        if references is None:
+            key = None if self._has_problem("keys") else self._key(provider)
+            return () if key is None else (key,)
+        if self.options.key is not None:
+            self.context.findings.problem(path, "is there beside key; write all of them into keys")
+        if not references:
+            self.context.findings.problem(path, "must hold at least one key")
+        keys: list[Secret] = []
+        for i, reference in enumerate(references):
+            key = self.context.secret(reference, f"{path}[{i}]")
+            if key is None:
+                continue
+            if key in keys:
+                self.context.findings.problem(f"{path}[{i}]", "is a key that stands before it already")
+            keys.append(key)
+        return tuple(keys)
 
     def _key(self, provider: Provider | None) -> Secret | None:
         path = f"{self.path}.key"
@@ -188,41 +238,13 @@ class _Section:
         first: dict[str, int] = {}
         for i, model in enumerate(models):
             path = f"{self.path}.models[{i}]"
-            if not _MODEL.match(model):
+            if not MODEL.match(model):
                 findings.problem(path, MODEL_RULE)
             elif model in first:
                 findings.problem(path, f"is listed twice: see [{first[model]}]")
             first.setdefault(model, i)
         if self.options.restrict and not models and not self._has_problem("models"):
             findings.problem(f"{self.path}.restrict", "needs models: without a list nothing would be served")
-
-
-def build_aliases(document: Document, providers: Mapping[str, ProviderConfig], context: Context) -> dict[str, Alias]:
-    """Return the operator's model names. An alias never hides a provider's own `provider/model` names."""
-    known = {*document.providers, *providers}
-    aliases = {}
-    for name, options in document.models.items():
-        path = below("models", name)
-        findings = context.findings
-        if not _MODEL.match(name):
-            findings.problem(path, MODEL_RULE)
-        if name.partition("/")[0] in known:
-            findings.problem(path, "shadows a provider: NAME and NAME/anything belong to the provider of that name")
-        if options.provider is None:
-            findings.problem(f"{path}.provider", "is missing")
-        elif options.provider not in known:
-            _unknown_provider(f"{path}.provider", options.provider, known, context)
-        model = name if options.model is None else options.model
-        if not _MODEL.match(model):
-            findings.problem(f"{path}.model", MODEL_RULE)
-        provider = None if options.provider is None else providers.get(options.provider)
-        if provider is None:
-            continue
-        if provider.restrict and model not in provider.models:
-            findings.problem(f"{path}.model", "is not among the models that its provider is restricted to")
-        timeouts = overlaid(provider.timeouts, options.timeouts)
-        aliases[name] = Alias(name=name, provider=provider.name, model=model, timeouts=timeouts)
-    return aliases
 
 
 def _from_environment(document: Document, context: Context) -> Iterator[tuple[str, ProviderConfig]]:
@@ -252,8 +274,10 @@ def _from_environment(document: Document, context: Context) -> Iterator[tuple[st
                     name=name,
                     provider=provider,
                     base_url=base_url,
-                    key=key,
+                    dialects=provider.dialects,
+                    keys=() if key is None else (key,),
                     timeouts=document.timeouts,
+                    on_loss=Policy(document.server.on_loss),
                     from_environment=True,
                 ),
             )
@@ -271,21 +295,12 @@ def _address_from_environment(provider: Provider, variable: str, context: Contex
     return context.parsed(parse_base_url, text, path)
 
 
-def _completed(base_url: BaseUrl, provider: Provider, path: str, context: Context) -> BaseUrl | None:
-    """Return the address with the path its kind implies, or note that it already names a dialect's own path."""
-    for _, dialect_path in provider.dialects:
-        if base_url.path.endswith(dialect_path):
-            context.findings.problem(path, f"must end before {dialect_path}, which is appended to it")
-            return None
-    return base_url if base_url.scheme == "unix" else parse_base_url(provider.read_base_url(str(base_url)))
-
-
 def check_default_provider(document: Document, providers: Mapping[str, ProviderConfig], context: Context) -> None:
     """Note a default provider that does not exist."""
     name = document.server.default_provider
     known = {*document.providers, *providers}
     if name is not None and name not in known:
-        _unknown_provider("server.default_provider", name, known, context)
+        unknown_provider("server.default_provider", name, known, context)
 
 
 def overlaid(timeouts: Timeouts, overrides: TimeoutOverrides) -> Timeouts:
@@ -294,7 +309,7 @@ def overlaid(timeouts: Timeouts, overrides: TimeoutOverrides) -> Timeouts:
     return msgspec.structs.replace(timeouts, **named)
 
 
-def _unknown_provider(path: str, name: str, known: set[str], context: Context) -> None:
+def unknown_provider(path: str, name: str, known: set[str], context: Context) -> None:
     """Note a name that no provider has, unless there would be one without a problem that is noted already."""
     kind = registry.providers().get(name)
     variables = () if kind is None else (kind.key_env, *kind.key_env_others, kind.base_url_env)

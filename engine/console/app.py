@@ -23,6 +23,7 @@ from engine.console.origin import origin_of
 from engine.console.page import STATES, page, state_of
 from engine.console.status import Status, read_status
 from engine.exposition import render as render_metrics
+from engine.snapshots import Totals, merge
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class Console:
         if status is None:
             return json({"success": False, "message": "the gateway is starting", "data": {}}, 503)
         data = status_data(status, visitor_origin(status), self.now())
+        data["candidates"] = candidate_rows(merge(self.runtime, [worker.incarnation for worker in status.workers]))
         return json({"success": True, "message": "", "data": data})
 
     async def metrics(self) -> Response:
@@ -172,6 +174,25 @@ def status_data(status: Status, origin: str, now: float) -> dict[str, object]:
         "surfaces": status.surfaces,
         "keys_required": status.keys_required,
     }
+
+
+def candidate_rows(totals: Totals) -> list[dict[str, object]]:
+    """Return the candidates of all workers together: who is asked, how busy, and in how many a breaker is open."""
+    in_flight, opened, openings = (
+        totals.values.get(f"hedgerow_candidate_{name}", {})
+        for name in ("in_flight", "breaker_open", "breaker_openings_total")
+    )
+    return [
+        {
+            "provider": provider,
+            "model": model,
+            "credential": int(credential),
+            "in_flight": count,
+            "workers_open": opened.get((provider, model, credential), 0),
+            "openings_total": openings.get((provider, model, credential), 0),
+        }
+        for (provider, model, credential), count in in_flight.items()
+    ]
 
 
 def visitor_origin(status: Status | None) -> str:

@@ -36,6 +36,10 @@ def record(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None
     )
     for attempt in exchange.attempts:
         metrics.attempt_finished(attempt.provider, attempt.cause, attempt.seconds)
+        if attempt.usage is not None:
+            metrics.attempt_wasted(attempt.provider, attempt.usage)
+    if exchange.hedged:
+        metrics.request_hedged()
     request = exchange.request
     ttft_seconds = exchange.ttft_seconds
     gateway.access_log.record(
@@ -64,7 +68,9 @@ def record(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None
                     attempt.cause,
                     attempt.status,
                     attempt.reused,
+                    milliseconds(attempt.offset_seconds),
                     milliseconds(attempt.seconds),
+                    attempt.usage,
                 )
                 for attempt in exchange.attempts
             ],

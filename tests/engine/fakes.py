@@ -7,6 +7,7 @@ A `Line` is what a peer does, as rows of (virtual seconds from the connection's 
 
 from collections.abc import Iterable, Sequence
 from math import inf
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -14,12 +15,16 @@ import trio
 
 from adapters import registry
 from adapters.dialects import chat
-from adapters.errors import Failure, kind_of_status
+from adapters.errors import Failure, UpstreamError, kind_of_status
 from engine.config import Timeouts
 from engine.downstream import Downstream
+from engine.entrant import Entrant
 from engine.exchange import Exchange
+from engine.health import Health
+from engine.hedge import Budget, Policy, Race
 from engine.http1 import Request
 from engine.net import Broken, Origin
+from engine.passage import Passage, Whole
 from engine.pool import Pool
 from engine.relay import Relay
 from engine.routes import CHAT, Match
@@ -96,6 +101,7 @@ class FakeEndpoint:
     """A provider whose connections are `Line`s, taken in order; a `trio.Event`-free stand-in for `engine.endpoint`."""
 
     name = "fake"
+    config = SimpleNamespace(provider=registry.provider("compatible"))
 
     def __init__(self, *lines: "Line | Exception | Sequence[Row]") -> None:
         self.lines = list(lines)
@@ -133,6 +139,7 @@ class FakeCandidate:
     def __init__(self, endpoint: FakeEndpoint, timeouts: Timeouts) -> None:
         self.endpoint = endpoint
         self.timeouts = timeouts
+        self.health = Health(trio.current_time())
 
 
 def sse(*payloads: object) -> bytes:
@@ -173,6 +180,21 @@ def unchunk(message: bytes) -> tuple[bytes, bytes, bool]:
     return head, body, False
 
 
+def _no_answer(body: bytes) -> Whole:
+    raise AssertionError("not unary")
+
+
+def _no_headers(answer: object) -> list[tuple[bytes, bytes]]:
+    return []
+
+
+def _nobody() -> UpstreamError:
+    raise AssertionError("there is one")
+
+
+NO_RACE = Policy(1, inf, Budget(0, tokens_max=0), Budget(0, tokens_max=0))
+
+
 class Run:
     """One streamed exchange over fakes: `client` is the client's line, `result` what the relay returned."""
 
@@ -192,15 +214,29 @@ class Run:
             head_bytes_max=65536,
             tap=chat.Tap(strip_usage=True, event_bytes_max=1 << 20),
         )
+        passage = Passage("", b"", [], self.attempt.tap, _no_answer, _no_headers)
+        self.entrant = Entrant(
+            candidate,  # type: ignore[arg-type]
+            passage,
+            self.attempt,
+            hedge_seconds=inf,
+            answer_bytes_max=1 << 20,
+        )
+        self.exchange.provider = candidate.provider
+        self.race = Race(self._enter, NO_RACE, trio.current_time, nobody=_nobody)
         self.relay = Relay(
             self.exchange,
-            self.attempt,
+            self.race,
             self.downstream,
             registry.dialect("chat"),
-            headers=[(b"content-type", b"text/event-stream")],
+            headers=lambda: [(b"content-type", b"text/event-stream")],
             keepalive_seconds=keepalive_seconds,
             timeouts=candidate.timeouts,
         )
+
+    def _enter(self) -> Entrant:
+        assert self.entrant.candidate.health.begin(trio.current_time())
+        return self.entrant
 
     async def stream(self) -> Failure | None:
         """Run the relay as `engine.generate` does."""
@@ -208,7 +244,8 @@ class Run:
             failure = await self.relay.run()
             await self.attempt.settle()
         finally:
-            self.attempt.close()
+            self.race.close()
+            self.entrant.close()
         return failure
 
     @property

@@ -113,6 +113,8 @@ async def running(
                     await trio.sleep(0.01)
             assert live.leases() == 0
             assert gateway.admission.in_flight == 0
+            candidates = gateway.router.statistics(trio.current_time())
+            assert [each for each in candidates if each.health.in_flight] == []
             nursery.cancel_scope.cancel()
         assert hangups.statistics().watched == 0
     finally:

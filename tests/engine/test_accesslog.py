@@ -40,7 +40,7 @@ def entry(number: int = 0, *, path: str = "/v1/chat/completions", model: str | N
         usage=Usage(input_tokens=10, output_tokens=7),
         ttft_ms=41.5,
         duration_ms=812.125,
-        attempts=[AttemptEntry("provider-a", "model-a-2024", "ok", 200, reused=True, duration_ms=811.0)],
+        attempts=[AttemptEntry("provider-a", "model-a-2024", "ok", 200, reused=True, offset_ms=0.0, duration_ms=811.0)],
     )
 
 
@@ -101,6 +101,7 @@ def test_a_line_tells_everything_about_a_request() -> None:
                 "outcome": "ok",
                 "status": 200,
                 "reused": True,
+                "offset_ms": 0.0,
                 "duration_ms": 811.0,
             }
         ],

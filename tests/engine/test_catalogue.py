@@ -60,7 +60,7 @@ async def test_a_stalled_provider_does_not_hold_up_the_others_and_no_listing_is_
             while not list(router.models()):
                 await trio.sleep(0.01)
         assert [entry.id for entry in router.models()] == ["m-1", "m-2"]
-        assert router.resolve("m-1").provider == "p1"
+        assert router.resolve("m-1").candidates[0].provider == "p1"
         with pytest.raises(ClientError):
             router.resolve("m-3")
         nursery.cancel_scope.cancel()
@@ -71,6 +71,15 @@ async def test_an_endless_list_is_cut_and_long_names_are_left_out(monkeypatch: p
     monkeypatch.setattr(catalogue, "MODELS_MAX", 3)
     async with listing(body=models("x" * 300, "a", "b", "c", "d")) as url, running(discovering(url)) as live:
         assert await catalogue.fetch(live.gateway.router.endpoints["p0"]) == ("a", "b", "c")
+
+
+async def test_a_list_has_the_shape_of_the_dialect_that_its_server_speaks() -> None:
+    body = {"models": [{"name": "models/g-1", "supportedGenerationMethods": ["generateContent"]}]}
+    async with listing(body=body) as url:
+        said = discovering(url)
+        said["providers"]["p0"]["dialects"] = ["gemini"]
+        async with running(said) as live:
+            assert await catalogue.fetch(live.gateway.router.endpoints["p0"]) == ("g-1",)
 
 
 @pytest.mark.parametrize("status", [404, 200])
@@ -99,4 +108,4 @@ async def test_a_reload_keeps_connections_and_lists_where_nothing_of_theirs_chan
         gateway.reconfigure(load_document(pooled, environ))
         after = gateway.router.endpoints["p0"]
         assert after is not before
-        assert gateway.router.resolve("m-1").endpoint is after
+        assert gateway.router.resolve("m-1").candidates[0].endpoint is after

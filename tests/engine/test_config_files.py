@@ -16,7 +16,7 @@ from engine.config import (
     load,
     load_document,
 )
-from engine.config.options import SECTIONS, Document, option_rows
+from engine.config.options import SECTIONS, TABLES, Document, option_rows
 from engine.secrets import Secret
 from tests.engine.documents import HASH, SERVER
 
@@ -55,7 +55,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert (config.server.tls.cert, config.server.tls.key) == (tmp_path / "cert.pem", tmp_path / "key.pem")
     assert config.server.access_log == tmp_path / "access.log"
     assert config.providers["mine"].ca_file == tmp_path / "ca.pem"
-    assert config.providers["mine"].key == Secret("sk-from-file")
+    assert config.providers["mine"].keys == (Secret("sk-from-file"),)
     assert config.warnings == ()
 
 
@@ -65,7 +65,7 @@ def test_a_relative_path_of_the_file_itself(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     config = load(Path("hedgerow.toml"), {})
     assert config.path == tmp_path / "hedgerow.toml"
-    assert config.providers["mine"].key == Secret("k")
+    assert config.providers["mine"].keys == (Secret("k"),)
 
 
 def test_replaced_certificates_make_another_configuration(tmp_path: Path) -> None:
@@ -160,16 +160,33 @@ MIHjME4GCSqGSIb3DQEFDTBBMCkGCSqGSIb3DQEFDDAcBAhZ0n0nC0JtVQICCAAw
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
 def test_examples_load(path: Path) -> None:
-    names = ("OPENAI_API_KEY", "SECOND_API_KEY", "TEAM_KEY", "MY_KEY", "ALICE_KEY", "PROXY_URL")
-    environ = dict.fromkeys(names, "http://proxy:3128") | {name: f"sk-{name.lower()}-0123456789" for name in names[:-1]}
+    names = (
+        *("OPENAI_API_KEY", "SECOND_API_KEY", "ANTHROPIC_API_KEY", "GROQ_API_KEY"),
+        *("TEAM_KEY", "MY_KEY", "ALICE_KEY"),
+    )
+    environ = {"PROXY_URL": "http://proxy:3128"} | {name: f"sk-{name.lower()}-0123456789" for name in names}
     config = load(path, environ)
     assert config.providers
     assert config.path == path
 
 
+def test_the_readme_shows_the_examples_as_they_are() -> None:
+    text = README.read_text() if README.exists() else ""
+    shown = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    for name in ("two_keys", "alternate", "hedged", "group"):
+        example = (EXAMPLES / f"{name}.toml").read_text()
+        assert any(_settings(part) == _settings(example) for part in shown), name
+
+
+def _settings(text: str) -> list[str]:
+    """Return the lines of a file without its comments."""
+    lines = (re.sub(r"\s*#.*", "", line) for line in text.splitlines())
+    return [line for line in lines if line]
+
+
 def test_every_option_is_documented() -> None:
     rows = list(option_rows())
-    assert len(rows) == sum(len(struct.__struct_fields__) for _, struct in SECTIONS)
+    assert len(rows) == sum(len(struct.__struct_fields__) for _, struct in TABLES)
     assert len({row.path for row in rows}) == len(rows)
     for row in rows:
         assert row.meaning
@@ -177,6 +194,8 @@ def test_every_option_is_documented() -> None:
             assert row.unit == "s"
         if "_bytes" in row.path:
             assert row.unit == "bytes"
+        if row.path.endswith("_ms"):
+            assert row.unit == "ms"
 
 
 def test_the_readme_lists_every_option_as_it_is() -> None:

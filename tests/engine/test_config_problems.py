@@ -18,12 +18,14 @@ from engine.config.options import SECTIONS
 from tests.engine.documents import HASH, HIDDEN, SERVER, problems, read
 
 PUBLIC = "is reachable from other machines and no key is configured"
+HEDGE = 'must be "off", a time such as "800ms" or "1.5s", or a percentile such as "p95"'
+CANDIDATE = "models.fast.candidates[0]."
 NAME = "must be named with lower-case letters"
 
 REFUSED: list[tuple[str, dict[str, str]]] = [
     # shape: unknown keys, wrong types, bounds
     ("[sever]", {"sever": "unknown key; did you mean server?"}),
-    ("answer = 42", {"answer": "unknown key; known here: server, limits, timeouts, keys, providers, models"}),
+    ("answer = 42", {"answer": "unknown key; known here: server, limits, timeouts, race, keys, providers, models"}),
     ("[server]\nworker = 2", {"server.worker": "unknown key; did you mean workers?"}),
     ('[server]\n"päth" = 2', {'server."p\\u00e4th"': "unknown key; known here: workers"}),
     ("[limits]\nhead_bytes = 1", {"limits.head_bytes": "unknown key; did you mean head_bytes_max?"}),
@@ -58,6 +60,23 @@ REFUSED: list[tuple[str, dict[str, str]]] = [
     (SERVER + "timeouts = 3", {"providers.mine.timeouts": "must be a table, not an integer"}),
     (SERVER + "timeouts.total_seconds = 0", {"providers.mine.timeouts.total_seconds": "must be more than 0"}),
     (SERVER + "timeouts.total = 1", {"providers.mine.timeouts.total": "unknown key; did you mean total_seconds?"}),
+    # the race
+    ("[race]\nattempts_max = 0", {"race.attempts_max": "must be at least 1 and at most 100"}),
+    ("[race]\nattempt_seconds = 0", {"race.attempt_seconds": "must be more than 0"}),
+    ("[race]\nhedge_share = -0.1", {"race.hedge_share": "must be at least 0 and at most 10"}),
+    ("[race]\nhedge_floor = 100", {"race.hedge_floor": "unknown key; did you mean hedge_floor_ms?"}),
+    ("[race]\nhedge = 800", {"race.hedge": "must be a string, not an integer"}),
+    ('[race]\nhedge = ""', {"race.hedge": HEDGE}),
+    ('[race]\nhedge = "p0"', {"race.hedge": HEDGE}),
+    ('[race]\nhedge = "p100"', {"race.hedge": HEDGE}),
+    ('[race]\nhedge = "0ms"', {"race.hedge": HEDGE}),
+    ('[race]\nhedge = "800"', {"race.hedge": HEDGE}),
+    ('[race]\nhedge = "99999999s"', {"race.hedge": HEDGE}),
+    ('[race]\nhedge = "p95 "', {"race.hedge": HEDGE}),
+    ('[race]\nhedge = "p٩٥"', {"race.hedge": HEDGE}),
+    (SERVER + '[models.fast]\nprovider = "mine"\nrace.hedge = "on"', {"models.fast.race.hedge": HEDGE}),
+    (SERVER + '[models.fast]\nprovider = "mine"\nrace = "p95"', {"models.fast.race": "must be a table"}),
+    (SERVER + '[race]\nhedge = "on"\n[models.fast]\nprovider = "mine"', {"race.hedge": HEDGE}),
     # listening
     ("[server]\nlisten = []", {"server.listen": "must hold at least one address"}),
     ('[server]\nlisten = "127.0.0.1:80"', {"server.listen": "must be an array, not a string"}),
@@ -117,6 +136,26 @@ REFUSED: list[tuple[str, dict[str, str]]] = [
     ),
     (SERVER + 'key = ""', {"providers.mine.key": "is empty"}),
     (SERVER + "key = 7", {"providers.mine.key": "must be a string, not an integer"}),
+    (SERVER + "keys = []", {"providers.mine.keys": "must hold at least one key"}),
+    (SERVER + 'keys = "env:A"', {"providers.mine.keys": "must be an array, not a string"}),
+    (SERVER + 'keys = ["sk-1", "env:NOPE"]', {"providers.mine.keys[1]": "the environment variable NOPE is not set"}),
+    (SERVER + 'keys = ["sk-1", "sk-2", "sk-1"]', {"providers.mine.keys[2]": "is a key that stands before it already"}),
+    (SERVER + 'key = "sk-1"\nkeys = ["sk-2"]', {"providers.mine.keys": "is there beside key; write all of them into"}),
+    ("[providers.openai]\nkeys = [1]", {"providers.openai.keys[0]": "must be a string, not an integer"}),
+    (SERVER + "dialects = []", {"providers.mine.dialects": "must hold at least one dialect"}),
+    (
+        SERVER + 'dialects = ["chat", "respones"]',
+        {"providers.mine.dialects[1]": "is not a dialect; did you mean respo"},
+    ),
+    (
+        SERVER + 'dialects = ["zzz"]',
+        {"providers.mine.dialects[0]": "is not a dialect; known: chat, "},
+    ),
+    (SERVER + 'dialects = ["chat", "chat"]', {"providers.mine.dialects[1]": "is listed twice: see [0]"}),
+    (
+        '[providers.mine]\nbase_url = "https://c.example/v1/messages"\ndialects = ["chat", "messages"]',
+        {"providers.mine.base_url": "must end before /messages, which is appended to it"},
+    ),
     (SERVER + 'modles = ["a"]', {"providers.mine.modles": "unknown key; did you mean models?"}),
     (SERVER + 'models = ["a", "b", "a"]', {"providers.mine.models[2]": "is listed twice: see [0]"}),
     (SERVER + 'models = ["a b"]', {"providers.mine.models[0]": "must be a model's name"}),
@@ -162,6 +201,44 @@ REFUSED: list[tuple[str, dict[str, str]]] = [
         SERVER + 'models = ["a"]\nrestrict = true\n[models.fast]\nprovider = "mine"\nmodel = "b"',
         {"models.fast.model": "is not among the models that its provider is restricted to"},
     ),
+    (SERVER + "[models.fast]\ncandidates = []", {"models.fast.candidates": "must hold at least one candidate"}),
+    (SERVER + "[models.fast]\ncandidates = 5", {"models.fast.candidates": "must be an array, not an integer"}),
+    (SERVER + "[models.fast]\ncandidates = [5]", {"models.fast.candidates[0]": "must be a table, not an integer"}),
+    (SERVER + "[[models.fast.candidates]]", {"models.fast.candidates[0].provider": "is missing"}),
+    (
+        SERVER + '[models.fast]\nprovider = "mine"\nmodel = "a"\n[[models.fast.candidates]]\nprovider = "mine"',
+        {
+            "models.fast.provider": "is there beside candidates; write it into them",
+            "models.fast.model": "is there beside candidates",
+        },
+    ),
+    (
+        SERVER + '[[models.fast.candidates]]\nprovider = "mien"',
+        {"models.fast.candidates[0].provider": "is not a configured provider; did you mean mine?"},
+    ),
+    (
+        SERVER + '[models.fast]\ncandidates = [{provider="mine", model="a"}, {provider="mine", model="a", tier=2}]',
+        {"models.fast.candidates[1]": "is the same as [0]: provider and model"},
+    ),
+    (
+        SERVER + '[models.fast]\ncandidates = [{provider="mine"}, {provider="mine", model="fast"}]',
+        {"models.fast.candidates[1]": "is the same as [0]"},
+    ),
+    (
+        SERVER + 'models = ["a"]\nrestrict = true\n[[models.fast.candidates]]\nprovider = "mine"',
+        {"models.fast.candidates[0].model": "is not among the models that its provider is restricted to"},
+    ),
+    (
+        SERVER + '[[models.fast.candidates]]\nprovider = "mine"\nweight = 0',
+        {CANDIDATE + "weight": "must be more than 0"},
+    ),
+    (SERVER + '[[models.fast.candidates]]\nprovider = "mine"\ntier = 0', {CANDIDATE + "tier": "must be at least 1"}),
+    (SERVER + '[[models.fast.candidates]]\nprovider = "mine"\ntire = 2', {CANDIDATE + "tire": "did you mean tier?"}),
+    (
+        SERVER + '[[models.fast.candidates]]\nprovider = "mine"\nin_flight_max = -1',
+        {CANDIDATE + "in_flight_max": "must be at least 0"},
+    ),
+    (SERVER + '[[models.fast.candidates]]\nprovider = "mine"\nmodel = ""', {CANDIDATE + "model": "must be a model's"}),
     # one mistake is one problem: what depends on a refused value is not refused for it
     ('[providers]\nmine = 3\n[models.fast]\nprovider = "mine"', {"providers.mine": "must be a table, not an integer"}),
     ("[providers.openai]\nbase_url = 5", {"providers.openai.base_url": "must be a string, not an integer"}),
@@ -206,7 +283,7 @@ def test_a_proxy_of_the_environment_that_cannot_be_used(proxy: str) -> None:
 def test_what_depends_on_a_malformed_variable_is_not_refused_for_it() -> None:
     text = '[server]\ndefault_provider = "openai"\n[models.fast]\nprovider = "openai"'
     assert list(problems(text, {"OPENAI_API_KEY": "sk one"})) == ["environment.OPENAI_API_KEY"]
-    assert read(text, {"OPENAI_API_KEY": "sk-one"}).models["fast"].provider == "openai"
+    assert read(text, {"OPENAI_API_KEY": "sk-one"}).models["fast"].candidates[0].provider == "openai"
 
 
 def test_all_problems_are_named_in_one_run() -> None:
@@ -302,6 +379,15 @@ FITTING: dict[str, list[object]] = {
     "proxy": ["env", "none", f"http://u:{HIDDEN}@p:1"],
     "provider": ["mine", "openai"],
     "model": ["a", HIDDEN],
+    "keys": [["env:KEY"], ["env:KEY", HIDDEN]],
+    "dialects": [["chat"], ["messages", "responses"]],
+    "candidates": [[{"provider": "mine"}, {"provider": "openai", "model": "a", "tier": 2, "weight": 0.5}]],
+    "race": [{"hedge": "p95"}, {"attempts_max": 1}],
+    "attempts_max": [1, 5],
+    "attempt_seconds": [0.5, 60],
+    "hedge": ["off", "p95", "2s"],
+    "hedge_share": [0, 0.5],
+    "retry_share": [0, 1],
 }
 MISFITS: dict[str, list[object]] = {
     "listen": [["0.0.0.0:80"], ["x"], []],
@@ -316,6 +402,11 @@ MISFITS: dict[str, list[object]] = {
     "timeouts": [{"idle": 1}, {"total_seconds": 0}],
     "proxy": [HIDDEN],
     "provider": ["other"],
+    "keys": [[], ["env:KEY", "env:KEY"], [HIDDEN + " "]],
+    "dialects": [[], [HIDDEN]],
+    "candidates": [[], [{"provider": "mine"}] * 2, [{"model": HIDDEN}], [HIDDEN], [{"provider": HIDDEN + "\n"}]],
+    "race": [{"hedge": HIDDEN}, HIDDEN],
+    "hedge": [HIDDEN, ""],
     "default_provider": ["mine", "other"],
 }
 

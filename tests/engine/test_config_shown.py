@@ -25,7 +25,7 @@ proxy = "http://user:{HIDDEN}proxy@proxy:3128"
 headers = {{ x-api-key = "{HIDDEN}header" }}
 [providers.other]
 base_url = "https://llm.example/v1"
-key = "env:OTHER"
+keys = ["env:OTHER", "{HIDDEN}second"]
 """
 SECRET_ENVIRON = {"CLIENT": HIDDEN + "client-key", "OTHER": HIDDEN + "other", "OPENAI_API_KEY": HIDDEN + "openai"}
 
@@ -50,6 +50,11 @@ def test_nothing_that_can_be_shown_shows_a_secret() -> None:
         "[keys.a]\nhash = {}",
         "[keys]\na = {}",
         SERVER + "key = {}",
+        SERVER + "keys = [{}]",
+        SERVER + "dialects = [{}]",
+        SERVER + "[models.fast]\ncandidates = [{}]",
+        SERVER + '[models.fast]\nprovider = "mine"\nrace.hedge = {}',
+        "[race]\nhedge = {}",
         SERVER + "headers.authorization = {}",
         SERVER + "proxy = {}",
         SERVER + "kind = {}",
@@ -113,6 +118,41 @@ def test_describe_says_what_matters() -> None:
         "model       fast -> mine/a, total_seconds = 9",
         "limit       body_bytes_max = 1000",
         "timeout     idle_seconds = 2.5",
+    ]
+
+
+def test_describe_names_every_candidate_and_what_is_special_about_its_race() -> None:
+    text = """
+    [race]
+    attempts_max = 4
+    [providers.mine]
+    base_url = "http://127.0.0.1:8000/v1"
+    keys = ["env:A", "env:B"]
+    dialects = ["messages", "chat"]
+    [providers.other]
+    base_url = "http://127.0.0.1:8001/v1"
+    [models.fast]
+    timeouts.idle_seconds = 7
+    race.hedge = "p95"
+    [[models.fast.candidates]]
+    provider = "other"
+    tier = 2
+    in_flight_max = 20
+    [[models.fast.candidates]]
+    provider = "mine"
+    weight = 2
+    [[models.fast.candidates]]
+    provider = "mine"
+    model = "b"
+    """
+    mine = "mine (compatible) at http://127.0.0.1:8000/v1, keys from env:A, env:B, asked in messages or chat"
+    tiers = "mine/fast (weight 2); mine/b (weight 1), then other/fast (20 at a time)"
+    assert describe(read(text, {"A": "a", "B": "b"}))[3:] == [
+        "keys        none: whoever reaches this machine's loopback address may use the gateway",
+        f"provider    {mine}",
+        "provider    other (compatible) at http://127.0.0.1:8001/v1, no key",
+        f"model       fast -> {tiers}, idle_seconds = 7, hedge_percentile = 0.95",
+        "race        attempts_max = 4",
     ]
 
 

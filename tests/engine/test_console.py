@@ -258,6 +258,7 @@ async def test_api_status(client: Client, tmp_path: Path) -> None:
             "providers": ["provider"],
             "surfaces": ["chat", "models"],
             "keys_required": True,
+            "candidates": [],
         },
     }
 

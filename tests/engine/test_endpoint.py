@@ -15,6 +15,7 @@ def endpoint(**options: object) -> Endpoint:
         "key": "sk-upstream-0123456789",
         **options,
     }
+    section = {name: value for name, value in section.items() if value is not None}
     config = load_document({"server": {"environment_providers": False}, "providers": {"p": section}}, {})
     return Endpoint(config.providers["p"], config.limits, lambda: 0.0)
 
@@ -37,6 +38,33 @@ async def test_a_request_is_whole_and_signed() -> None:
     assert headers[b"host"] == b"up.test:8443"
     assert headers[b"authorization"] == b"Bearer sk-upstream-0123456789"
     assert (headers[b"accept"], headers[b"x-a"]) == (b"text/event-stream", b"1")
+
+
+async def test_each_credential_signs_for_itself() -> None:
+    two = endpoint(key=None, keys=["sk-first-0123456789", "sk-second-0123456789"])
+    assert two.credentials == 2
+    signed = [
+        dict(parsed(two.message("POST", "/x", b"{}", stream=False, headers=[], credential=credential))[0].headers)
+        for credential in (0, 1, 0)
+    ]
+    assert [headers[b"authorization"][-19:] for headers in signed] == [
+        b"sk-first-0123456789",
+        b"k-second-0123456789",
+        b"sk-first-0123456789",
+    ]
+
+
+async def test_without_any_key_there_is_one_way_to_ask() -> None:
+    one = endpoint(key=None)
+    assert one.credentials == 1
+    request, _ = parsed(one.message("POST", "/x", b"{}", stream=False, headers=[]))
+    assert b"authorization" not in dict(request.headers)
+
+
+async def test_a_server_is_asked_in_what_it_is_said_to_speak() -> None:
+    said = endpoint(dialects=["messages", "chat"])
+    assert (said.spoken("chat"), said.spoken("responses")) == ("chat", "messages")
+    assert (said.path("messages"), said.path("chat")) == ("/messages", "/chat/completions")
 
 
 async def test_a_look_at_the_list_has_no_body() -> None:

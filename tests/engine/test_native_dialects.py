@@ -377,9 +377,3 @@ async def test_each_family_lists_models_in_its_own_shape(live: Live, google: gen
         assert {model.id async for model in openai_client.models.list()} == expected
     names = await in_thread(lambda: {model.name for model in google.models.list()})
     assert names == {f"models/{name}" for name in expected}
-
-
-async def test_a_dialect_that_the_models_provider_does_not_speak_is_said_so(live: Live) -> None:
-    async with anthropic_client(live) as client:
-        with pytest.raises(anthropic.NotFoundError, match="does not speak this dialect"):
-            await client.messages.create(model="gpt-x", max_tokens=64, messages=SAY)
