@@ -8,7 +8,11 @@ from adapters.dialects import Dialect
 from engine.exchange import Exchange
 from engine.http1 import Request, ResponseParser
 
-CORS_EXPOSED = b"x-request-id, x-hedgerow-provider, retry-after"
+CORS_EXPOSED = b"x-request-id, x-hedgerow-provider, x-hedgerow-attempts, x-hedgerow-hedged, x-hedgerow-dropped, " + (
+    b"retry-after, retry-after-ms, x-should-retry"
+)
+"""What a page may see of an answer: who answered and how, and when to ask again."""
+
 CORS_METHODS = b"GET, POST, OPTIONS"
 CORS_MAX_AGE_SECONDS = b"86400"
 

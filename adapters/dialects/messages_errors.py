@@ -44,6 +44,9 @@ STATUS_BY_TYPE: dict[str, int] = {
 }
 """The HTTP status an in-band error's type stands for; an unlisted one is the upstream's fault, 502."""
 
+FOREIGN_TYPES = frozenset({"server_error", "internal_server_error"})
+"""What looks like a type of this dialect and is another's."""
+
 _CREDENTIAL_STATUSES = frozenset({401, 403})
 _NAME = b"error"
 _ENCODER = msgspec.json.Encoder()
@@ -57,12 +60,17 @@ def error_status(failure: Failure) -> int:
 def error_body(failure: Failure) -> bytes:
     """Return an error answer's body. A code stands where the vendor's stand, in `details.error_code`."""
     error: dict[str, object] = {
-        "type": failure.type or TYPE_BY_KIND[failure.kind],
+        "type": failure.type if _is_own(failure.type) else TYPE_BY_KIND[failure.kind],
         "message": lenient.text(failure.message),
     }
     if failure.code:
         error["details"] = {"error_code": failure.code}
     return _ENCODER.encode({"type": "error", "error": error})
+
+
+def _is_own(word: str | None) -> bool:
+    """Whether a type is one of this dialect, also a new one; an upstream of another dialect has its own words."""
+    return word is not None and (word in STATUS_BY_TYPE or (word.endswith("_error") and word not in FOREIGN_TYPES))
 
 
 def error_event(failure: Failure) -> bytes:

@@ -1,5 +1,7 @@
 """Losses: what refuses, what is named, what is silent, under each policy."""
 
+from pathlib import Path
+
 import pytest
 
 from adapters.errors import ClientError
@@ -50,3 +52,11 @@ def test_the_header_is_bounded_and_printable() -> None:
     assert header.startswith(b"a??b??x?yyy")
     assert header.count(b",") == DROPPED_MAX - 1
     assert len(header) < 8_192
+
+
+def test_the_readme_lists_every_feature_and_its_treatment() -> None:
+    words = {Treatment.REFUSE: "refused", Treatment.WARN: "warned", Treatment.SILENT: "silent"}
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    section = readme.partition("## Between dialects")[2].partition("\n## ")[0]
+    listed = [line for line in section.splitlines() if line.startswith("| `")]
+    assert listed == [f"| `{name}` | {words[row.treatment]} | {row.title} |" for name, row in TABLE.items()]

@@ -60,11 +60,17 @@ def test_the_sdk_raises_the_class_of_the_status(status: int, raises: type[anthro
     assert (error.error_code, error.request_id) == ("why", "req_1")
 
 
+@pytest.mark.parametrize("word", ["requests", "server_error", "insufficient_quota"])
+def test_words_of_other_dialects_do_not(word: str) -> None:
+    body = json.loads(messages.error_body(Failure(429, Kind.RATE_LIMIT, "m", type=word)))
+    assert body["error"]["type"] == "rate_limit_error"
+
+
 def test_an_upstreams_words_win() -> None:
     body = json.loads(
-        messages.error_body(Failure(400, Kind.INVALID_REQUEST, "m", type="forbidden", code="c", param="p"))
+        messages.error_body(Failure(400, Kind.INVALID_REQUEST, "m", type="brand_new_error", code="c", param="p"))
     )
-    assert body["error"] == {"type": "forbidden", "message": "m", "details": {"error_code": "c"}}
+    assert body["error"] == {"type": "brand_new_error", "message": "m", "details": {"error_code": "c"}}
 
 
 @given(st.text(max_size=20), st.sampled_from(Kind))

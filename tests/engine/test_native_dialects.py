@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anthropic
-import h11
 import httpx
 import msgspec
 import openai
@@ -17,6 +16,7 @@ import trio
 from google import genai
 from google.genai import errors as genai_errors
 
+from tests.engine.canned import Reply, Upstream, serving
 from tests.engine.live import KEY, Live, running
 
 pytestmark = pytest.mark.filterwarnings(
@@ -129,15 +129,15 @@ in-band.
 """
 
 
-class Canned:
+class Canned(Upstream):
     """What the upstream answers and was asked. `cut`: streams end in the middle. `status`: an error instead."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, dict[str, str], dict[str, Any]]] = []
+        super().__init__()
         self.cut = False
         self.error: tuple[int, dict[str, Any]] | None = None
 
-    def answer(self, target: str, body: dict[str, Any]) -> tuple[int, str, bytes]:
+    def answer(self, target: str, body: dict[str, Any]) -> Reply:
         if self.error is not None:
             return self.error[0], "application/json", msgspec.json.encode(self.error[1])
         if "count_tokens" in target:
@@ -158,43 +158,12 @@ class Canned:
             return 200, "text/event-stream", cut if self.cut else streamed
         return 200, "application/json", msgspec.json.encode(whole)
 
-    async def serve(self, stream: trio.SocketStream) -> None:
-        connection = h11.Connection(h11.SERVER)
-        body = b""
-        target, headers = "", dict[str, str]()
-        async with stream:
-            while True:
-                event = connection.next_event()
-                if event is h11.NEED_DATA:
-                    connection.receive_data(await stream.receive_some())
-                elif isinstance(event, h11.Request):
-                    target = event.target.decode()
-                    headers = {name.decode(): value.decode() for name, value in event.headers}
-                elif isinstance(event, h11.Data):
-                    body += event.data
-                elif isinstance(event, h11.EndOfMessage):
-                    asked = msgspec.json.decode(body)
-                    self.asked.append((target, headers, asked))
-                    status, kind, content = self.answer(target, asked)
-                    out = [
-                        h11.Response(status_code=status, headers=[("content-type", kind), ("connection", "close")]),
-                        h11.Data(data=content),
-                        h11.EndOfMessage(),
-                    ]
-                    await stream.send_all(b"".join(connection.send(each) or b"" for each in out))
-                    return
-                else:
-                    return
-
 
 @pytest.fixture
 async def canned() -> AsyncIterator[tuple[Canned, str]]:
     upstream = Canned()
-    async with trio.open_nursery() as nursery:
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, upstream.serve, listeners)
-        yield upstream, f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
-        nursery.cancel_scope.cancel()
+    async with serving(upstream) as origin:
+        yield upstream, origin
 
 
 @pytest.fixture
