@@ -40,6 +40,11 @@ class Signature(NamedTuple):
         return self.dialect == dialect and self.scope == scope and bool(scope)
 
 
+UNSIGNED = Signature("", "", "")
+"""What nobody signed. Packed, it marks such reasoning where a client's dialect has no word for it: the client sends it
+back with that, and no upstream is ever shown it."""
+
+
 def pack(signature: Signature) -> str:
     """Return the token that stands for a signature in a foreign client's conversation; the same for equal ones."""
     return b64encode(_MAGIC + msgspec.json.encode(signature)).decode("ascii")

@@ -46,7 +46,7 @@ def events(dialect: str, count: int) -> list[bytes]:
 def asked(name: str, dialect: Dialect) -> Request:
     """Return a parsed request for a stream."""
     body, argument = request(name, 100)
-    return dialect.parse_request(body, argument)
+    return dialect.parse_request(body, argument, b"alt=sse")
 
 
 def request(dialect: str, size: int) -> tuple[bytes, bytes]:

@@ -110,7 +110,10 @@ class Connection:
             self._requests += 1
             self._playbook.add(record)
         request, refusal = ({}, None) if control or record.method != "POST" else decode(record)
-        reply = Reply(self._stream, self._h11, request=request, number=record.number, gate=self._playbook.gate)
+        playbook = self._playbook
+        reply = Reply(
+            self._stream, self._h11, request=request, number=record.number, gate=playbook.gate, seed=playbook.seed
+        )
         try:
             if control:
                 await reply.whole(*self._playbook.control(record))

@@ -81,13 +81,16 @@ class Playbook:
     """The scripts to play, the gates that hold them, and the log.
 
     `clock` stamps the log: time.monotonic is shared by all processes of a machine; a test on a virtual clock passes
-    trio.current_time.
+    trio.current_time. `seed` decides what scripts leave to chance.
     """
 
-    def __init__(self, *, script: object, models: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, script: object, models: Sequence[str], clock: Callable[[], float] = time.monotonic, seed: int = 0
+    ) -> None:
         self.log: list[Record] = []
         self.models = list(models)
         self.clock = clock
+        self.seed = seed
         self._default: Script = ()
         self._queue: deque[Script] = deque()
         self._gates: dict[str, trio.Event] = {}

@@ -4,14 +4,19 @@ h11 frames everything that is meant to be correct; faults are raw bytes beside i
 them. What remains to be done with the connection afterwards (keep, close, reset) is the return value of `perform`: the
 owner of the stream acts on it, so that nothing closes a stream that another task is reading.
 
+What a script leaves to chance is drawn from the upstream's seed and the request's own `seed` (else its number in order
+of arrival): the same request meets the same fate, whenever it comes and whatever came before it.
+
 A peer that is gone shows as trio.BrokenResourceError from any method that writes. Cancellation is safe at every point,
 and leaves the response cut where it was.
 """
 
 import json
 import zlib
+from random import Random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import Enum
+from math import inf, log
 from typing import Any
 
 import h11
@@ -47,7 +52,7 @@ class Reply:
     """The response to one request, and the hand that writes it.
 
     `request` is the decoded body ({} when there is none), `number` tells this server's answers apart, `gate` gives the
-    event that a `wait` step waits for.
+    event that a `wait` step waits for, `seed` is the upstream's.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class Reply:
         request: dict[str, Any],
         number: int,
         gate: Callable[[str], trio.Event],
+        seed: int = 0,
     ) -> None:
         self.state = State.EMPTY
         self.body_bytes = 0
@@ -66,6 +72,8 @@ class Reply:
         self._request = request
         self._number = number
         self._gate = gate
+        self._seed = seed
+        self._dice: Random | None = None
         self._newline = b"\n"
         self._write_bytes: int | None = None
         self._gzip: zlib._Compress | None = None
@@ -100,7 +108,7 @@ class Reply:
         A terminal step leaves the response as it is. A script that wrote nothing gives the usual answer.
         """
         terminal = {Verb.CLOSE, Verb.RESET, Verb.CHUNKED_CUT, Verb.CONTENT_LENGTH_CUT}
-        for step in walk(script):
+        for step in walk(script, lambda: self._random().random()):
             await self._verbs[step.verb](step)
             if step.verb in terminal:
                 return self._after
@@ -248,13 +256,23 @@ class Reply:
         self._gzip = zlib.compressobj(wbits=31)
 
     async def _sleep(self, step: Step) -> None:
-        await trio.sleep(step.value / 1000)
+        pause = step.value
+        if isinstance(pause, dict):
+            drawn = self._random().lognormvariate(log(pause["median"]), pause["sigma"])
+            await trio.sleep(min(drawn, pause.get("max", inf)) / 1000)
+        else:
+            await trio.sleep(pause / 1000)
 
     async def _stall(self, _: Step) -> None:
         await trio.sleep_forever()
 
     async def _end(self, after: After) -> None:
         self._after = after
+
+    def _random(self) -> Random:
+        if self._dice is None:
+            self._dice = Random(f"{self._seed}/{self._request.get('seed', self._number)}")
+        return self._dice
 
 
 def _json(value: object) -> str:

@@ -8,18 +8,23 @@ A script is a JSON list of steps. Each step is an object with exactly one verb, 
     {"send": "raw body text"} {"event": {...}, "name": "ping"} {"comment": "text"} {"done": true}   pieces of a body
     {"informational": 103, "headers": {...}}                          a 1xx before the response
     {"sleep_ms": 20}   {"wait": "gate"}                               pause; until the test opens that gate
+    {"sleep_ms": {"median": 60, "sigma": 0.8, "max": 2000}}           pause for a time drawn from a log-normal law
     {"newline": "\\r\\n"}  {"write_bytes": 1}  {"gzip": true}           how what follows is written
     {"garbage": "raw text" | true}                                    bytes outside any framing, ending the connection
     {"close_after_response": true | "silent"}                         end the connection, announced or not
     {"repeat": [steps], "times": 3}
     and, ending the script: {"stall": true}, {"close": true}, {"reset": true}, {"chunked_cut": true | n},
-    {"content_length_cut": n}
+    {"content_length_cut": n}, {"choose": [{"share": 0.3, "steps": [...]}, ...]}: one of these by its share of the
+    requests, none of them for the rest
+
+What is drawn depends on the upstream's seed and on the request alone (`bench.reply`), so that a run can be repeated.
 
 Body pieces before any head imply `200 text/event-stream`. A script that ends without having answered gives the usual
 answer; one that has begun a response completes it. The rule: a script is checked whole before its first step runs, so
 that a typo fails a test with its own words instead of a riddle on the wire. Nothing here waits or knows a socket.
 """
 
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -54,6 +59,7 @@ class Verb(Enum):
     RESET = "reset"
     CHUNKED_CUT = "chunked_cut"
     CONTENT_LENGTH_CUT = "content_length_cut"
+    CHOOSE = "choose"
 
 
 def _is_true(value: object) -> bool:
@@ -64,8 +70,23 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _is_milliseconds(value: object) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+
+
+def _is_pause(value: object) -> bool:
+    if not isinstance(value, dict):
+        return _is_number(value)
+    fits = {"median", "sigma"} <= value.keys() <= {"median", "sigma", "max"}
+    return fits and all(map(_is_number, value.values())) and value["median"] > 0
+
+
+def _is_choice(value: object) -> bool:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        return False
+    if not all(item.keys() == {"share", "steps"} and _is_number(item["share"]) for item in value):
+        return False
+    return 0 < sum(item["share"] for item in value) <= 1 + _ROUNDING
 
 
 def _is_text(value: object) -> bool:
@@ -94,7 +115,7 @@ _RULES: dict[Verb, _Rule] = {
     Verb.COMMENT: _Rule(_is_text, "text"),
     Verb.DONE: _Rule(_is_true, "true"),
     Verb.INFORMATIONAL: _Rule(lambda v: _is_count(v) and 100 <= v <= 199, "a 1xx status", frozenset({"headers"})),
-    Verb.SLEEP: _Rule(_is_milliseconds, "milliseconds"),
+    Verb.SLEEP: _Rule(_is_pause, "milliseconds, or the median and sigma of their law"),
     Verb.WAIT: _Rule(_is_text, "a gate's name"),
     Verb.NEWLINE: _Rule(lambda v: v in {"\n", "\r\n", "\r"}, "LF, CRLF or CR"),
     Verb.WRITE_BYTES: _Rule(_is_count, "a number of bytes"),
@@ -107,13 +128,18 @@ _RULES: dict[Verb, _Rule] = {
     Verb.RESET: _Rule(_is_true, "true", terminal=True),
     Verb.CHUNKED_CUT: _Rule(lambda v: v is True or _is_count(v), "true or a chunk's length", terminal=True),
     Verb.CONTENT_LENGTH_CUT: _Rule(_is_count, "the bytes to send", frozenset({"body"}), terminal=True),
+    Verb.CHOOSE: _Rule(_is_choice, "a list of share and steps, with shares of at most 1 together", terminal=True),
 }
 _VERBS = {verb.value: verb for verb in Verb}
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One checked step: its verb, that verb's value, its companions, and for `repeat` the inner steps."""
+    """One checked step: its verb, that verb's value, its companions, and for `repeat` the inner steps.
+
+    The value of `choose` is a tuple of shares and parsed scripts.
+    """
 
     verb: Verb
     value: Any
@@ -152,6 +178,8 @@ def _parse_step(document: object, position: int) -> Step:
         raise ScriptError(f"step {position}: {verb.value!r} does not take {sorted(options.keys() - rule.companions)}")
     if not rule.accepts(value):
         raise ScriptError(f"step {position}: {verb.value!r} takes {rule.wants}, not {value!r}")
+    if verb is Verb.CHOOSE:
+        return Step(verb, tuple((choice["share"], parse_script(choice["steps"])) for choice in value))
     if verb is not Verb.REPEAT:
         return Step(verb, value, options)
     if not _is_count(options.get("times", 1)):
@@ -162,11 +190,24 @@ def _parse_step(document: object, position: int) -> Step:
     return Step(verb, value, options, inner)
 
 
-def walk(script: Script) -> Iterator[Step]:
-    """Give the steps in order with each `repeat` unrolled lazily, so that a billion repetitions cost no memory."""
+def walk(script: Script, draw: Callable[[], float] = random.random) -> Iterator[Step]:
+    """Give the steps in order, each `choose` replaced by what `draw`, a number from 0 to 1, chooses.
+
+    Each `repeat` is unrolled lazily, so that a billion repetitions cost no memory.
+    """
     for step in script:
         if step.verb is Verb.REPEAT:
             for _ in range(step.options.get("times", 1)):
-                yield from walk(step.steps)
+                yield from walk(step.steps, draw)
+        elif step.verb is Verb.CHOOSE:
+            yield from walk(_chosen(step.value, draw()), draw)
         else:
             yield step
+
+
+def _chosen(choices: tuple[tuple[float, Script], ...], at: float) -> Script:
+    for share, script in choices:
+        at -= share
+        if at < 0:
+            return script
+    return ()

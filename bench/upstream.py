@@ -10,8 +10,8 @@ Embedded in a test:
         await record.ended.wait()                               # and until its peer has all of it, or has gone
         assert record.ending is Ending.PEER_CLOSED
 
-As a process: `python -m bench.upstream --port 0 [--unix PATH] [--script FILE] [--follow-stdin]` prints one JSON line
-when it listens. GET /_log, DELETE /_log, PUT /_script {"default": [...], "queue": [[...], ...]} and PUT /_gate/NAME
+As a process: `python -m bench.upstream --port 0 [--unix PATH] [--script FILE] [--seed N] [--follow-stdin]` prints one
+JSON line when it listens. GET /_log, DELETE /_log, PUT /_script {"default": [...], "queue": [[...], ...]} and PUT /_gate/NAME
 do from outside what the attributes do from inside.
 
 The steps of a script are `bench.script`'s, the usual answer is `bench.answers`', which script a request gets and what
@@ -47,8 +47,9 @@ class ScriptedUpstream(Playbook):
         script: object = None,
         models: Sequence[str] = (MODEL,),
         clock: Callable[[], float] = time.monotonic,
+        seed: int = 0,
     ) -> None:
-        super().__init__(script=script, models=models, clock=clock)
+        super().__init__(script=script, models=models, clock=clock, seed=seed)
         self.port = 0
         self.base_url = ""
         self.connections = 0
@@ -104,9 +105,10 @@ async def running(
     clock: Callable[[], float] = time.monotonic,
     tls: ssl.SSLContext | None = None,
     unix: str | None = None,
+    seed: int = 0,
 ) -> AsyncIterator[ScriptedUpstream]:
     """Run a scripted upstream on a free loopback port (or a Unix socket) for the length of the block."""
-    server = ScriptedUpstream(script=script, models=models, clock=clock)
+    server = ScriptedUpstream(script=script, models=models, clock=clock, seed=seed)
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(server.serve, tls=tls, unix=unix))
         yield server
@@ -115,7 +117,7 @@ async def running(
 
 async def _main(arguments: argparse.Namespace) -> None:
     script = json.loads(arguments.script.read_text()) if arguments.script else None
-    server = ScriptedUpstream(script=script, models=arguments.model or (MODEL,))
+    server = ScriptedUpstream(script=script, models=arguments.model or (MODEL,), seed=arguments.seed)
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(server.serve, port=arguments.port, unix=arguments.unix))
         print(json.dumps({"port": server.port, "base_url": server.base_url}), flush=True)
@@ -132,6 +134,7 @@ def main() -> None:
     parser.add_argument("--unix", help="listen on this Unix socket instead")
     parser.add_argument("--script", type=Path, help="JSON file: the default script")
     parser.add_argument("--model", action="append", help="a model to list (may be repeated)")
+    parser.add_argument("--seed", type=int, default=0, help="decides what the script leaves to chance")
     parser.add_argument("--follow-stdin", action="store_true", help="exit when stdin closes")
     trio.run(_main, parser.parse_args())
 

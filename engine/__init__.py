@@ -5,7 +5,7 @@ The life of a request:
 1. `serve` accepts a connection and gives it one task. `http1` reads head and body under `config.Limits`; `routes` picks
    the surface. Paths that are no surface go down `tunnel` to the `console` process.
 2. `pipeline` wraps the exchange in its layers: `authenticate`, `admit`, the surface's action, `record`.
-3. `generate` decodes what routing needs (`adapters.dialects`); `router` names the `route`, `hedge` races its candidates:
+3. `generate` decodes what routing needs (`adapters.dialects`), `router` names the `route`, `hedge` races candidates:
    each `entrant` is an `upstream.Attempt` with the `passage` of this request to that candidate, native or translated.
    An attempt leases a connection from the `endpoint`'s `pool`, sends, and reads up to the first content. The first with
    content wins; until then any failure can be tried elsewhere or become an honest status.

@@ -8,7 +8,8 @@ from adapters.dialects import Dialect
 from engine.exchange import Exchange
 from engine.http1 import Request, ResponseParser
 
-CORS_EXPOSED = b"x-request-id, x-hedgerow-provider, x-hedgerow-attempts, x-hedgerow-hedged, x-hedgerow-dropped, " + (
+CORS_EXPOSED = (
+    b"x-request-id, x-hedgerow-provider, x-hedgerow-attempts, x-hedgerow-hedged, x-hedgerow-dropped, "
     b"retry-after, retry-after-ms, x-should-retry"
 )
 """What a page may see of an answer: who answered and how, and when to ask again."""

@@ -12,7 +12,7 @@ from adapters.conversation import Reasoning, Refusal, Text
 from adapters.dialects.messages_emitter import ending, message_id
 from adapters.dialects.messages_request import is_generation
 from adapters.dialects.messages_usage import written_usage
-from adapters.signatures import pack
+from adapters.signatures import UNSIGNED, pack
 from adapters.tool_calls import custom_input
 from adapters.tool_calls.arguments import object_text
 
@@ -67,5 +67,5 @@ def _thinking(part: Reasoning, *, shows_thinking: bool) -> dict[str, object] | N
     return {
         "type": "thinking",
         "thinking": part.text if shows_thinking else "",
-        "signature": pack(part.signature) if part.signature is not None else "",
+        "signature": pack(part.signature or UNSIGNED),
     }

@@ -5,7 +5,8 @@ Blocks are strictly one after the other, their indexes without gaps, between one
 
 - the prompt's size stands in `message_start` as an estimate above zero, for agents' context meters read it there (B38),
   and as counted in `message_delta`, with every key, for others read it only there;
-- a signature goes out last in its block, packed, or as "" where there is none: then clients send no thinking back;
+- a signature goes out last in its block, packed; where there is none a token says so, for agents send back what they
+  got, and with "" it would be a 400 from the vendor's own models later in the conversation;
 - a client that wants no thinking shown gets a block with the signature alone, and none at all without one;
 - a call without arguments gets the one empty delta that the vendor sends;
 - free text for a tool is wrapped as the object that stands for it: the dialect has no other input;
@@ -22,7 +23,7 @@ from adapters.dialects.messages_usage import written_usage
 from adapters.emitter import Emitter, Lane, OpenCall, Opening
 from adapters.errors import Failure
 from adapters.operations import Reason
-from adapters.signatures import Signature, pack
+from adapters.signatures import UNSIGNED, Signature, pack
 from adapters.tool_calls import custom_input, ids
 
 CALL_IDS = ids.WORD
@@ -149,7 +150,7 @@ class MessagesEmitter(Emitter):
         if not self._thinking and signature is not None:
             self._open_thinking()
         if self._thinking:
-            token = b'"signature_delta","signature":"%b"' % (pack(signature).encode("ascii") if signature else b"")
+            token = b'"signature_delta","signature":"%b"' % pack(signature or UNSIGNED).encode("ascii")
             self._out.append(_DELTA % self._index + token + _END)
             self._close_block()
 

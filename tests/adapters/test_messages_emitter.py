@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adapters import signatures
 from adapters.conversation import Thought
 from adapters.dialects.messages_emitter import MessagesEmitter, open_emitter
 from adapters.dialects.messages_parser import open_parser
@@ -186,7 +187,7 @@ def test_b28_reasoning_and_its_signature() -> None:
 
 def test_b28_the_signature_comes_last_also_when_there_is_none() -> None:
     payloads = sdk_payloads(emit([("reasoning", "hm")]))
-    assert payloads[-4]["delta"] == {"type": "signature_delta", "signature": ""}
+    assert payloads[-4]["delta"] == {"type": "signature_delta", "signature": signatures.pack(signatures.UNSIGNED)}
     assert payloads[-3]["type"] == "content_block_stop"
 
 
