@@ -8,6 +8,8 @@ and nothing else:
 - `[DONE]` always leaves as exactly `data: [DONE]`, one is added after terminal evidence, and nothing follows one;
 - with `strip_usage` (the client did not ask) the usage chunk is dropped and `usage` members are taken out of others;
 - before the first content, events that carry no data are dropped, on which openai-python fails (`id`, `retry` alone);
+- in a stream that begins with an `id`, no event keeps its `id` and `retry`: the SDK would fail on the next comment;
+- `choices` that are null, before the first content, become an empty list, for the same reason;
 - an error chunk is withheld: it becomes `failure`, and the caller says it in its own words.
 
 How it stays cheap. Until the first content every event is decoded; after it only those that a handful of substring
@@ -25,7 +27,12 @@ from typing import NamedTuple
 from adapters import sse
 from adapters.dialects.chat_document import Choice, Document, read_document
 from adapters.dialects.chat_errors import error_event
-from adapters.dialects.chat_usage import without_usage
+from adapters.dialects.chat_rewriting import (
+    has_reconnection_fields,
+    without_null_choices,
+    without_reconnection_fields,
+    without_usage,
+)
 from adapters.errors import Failure
 from adapters.event_tap import EventTap, Stage
 from adapters.raw import says
@@ -169,9 +176,12 @@ class Tap(EventTap):
         if not self.content and any(choice.has_content() for choice in choices):
             self.content = True
             if self.stage is Stage.OPENING:
-                _, self._finish, self._null_usage = _spelling(payload)
+                _, self._finish, self._null_usage = UNUSUAL if has_reconnection_fields(block) else _spelling(payload)
                 self._become(Stage.CONTENT)
         self._note_finish(choices)
+        block = without_reconnection_fields(block)
+        if document.choices is None:
+            block = without_null_choices(block, payload)
         if not self._strip_usage:
             return block
         in_choices = any(bytes(choice.usage) for choice in choices)

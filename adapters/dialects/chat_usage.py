@@ -1,4 +1,4 @@
-"""Usage in Chat Completions documents: reading it into the normal form, and taking it out of a chunk.
+"""Usage in Chat Completions documents, read into the normal form.
 
 The numbers are read leniently (nulls, integral floats, missing totals, negatives); what a vendor counts differently is
 told apart by arithmetic, never by the vendor's name.
@@ -9,13 +9,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Raw
 
-from adapters import lenient, sse
+from adapters import lenient
 from adapters.usage import TOKENS_MAX, Usage, count, of_counts
-
-_MEMBERS = msgspec.json.Decoder(dict[str, Raw])
-_CHOICES = msgspec.json.Decoder(list[dict[str, Raw]])
-_ENCODER = msgspec.json.Encoder()
-
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=TOKENS_MAX)]
 
@@ -109,22 +104,3 @@ def _cached_beside(usage: dict[str, Any]) -> int:
 def _details(usage: dict[str, Any], name: str) -> dict[str, Any]:
     details = usage.get(name)
     return details if isinstance(details, dict) else {}
-
-
-def without_usage(block: bytes, payload: bytes) -> bytes:
-    """Return a chunk's event without its `usage` and those of its choices; other members keep their bytes.
-
-    A chunk that the strict reader refuses is left as it is.
-    """
-    try:
-        members = _MEMBERS.decode(payload)
-        members.pop("usage", None)
-        if "choices" in members:
-            choices = _CHOICES.decode(members["choices"])
-            if any("usage" in choice for choice in choices):
-                without = [{name: raw for name, raw in choice.items() if name != "usage"} for choice in choices]
-                members["choices"] = Raw(_ENCODER.encode(without))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return block
-    others = [line for line in sse.lines(block) if line and not line.startswith(b"data")]
-    return b"".join([line + b"\n" for line in others]) + sse.encode(_ENCODER.encode(members))

@@ -102,7 +102,12 @@ STREAMS = [
         kept=[ROLE, HI, STOP, DONE],
     ),
     Stream("azure", [AZURE, ROLE, HI, STOP, DONE]),
-    Stream("choices null", [{**HEAD, "choices": None}, ROLE, HI, STOP, DONE]),
+    Stream(
+        "choices null",
+        [{**HEAD, "choices": None}, ROLE, HI, STOP, DONE],
+        kept=[{**HEAD, "choices": []}, ROLE, HI, STOP, DONE],
+        asked=[{**HEAD, "choices": []}, ROLE, HI, STOP, DONE],
+    ),
     Stream("no role", [HI, STOP, DONE]),
     Stream("reasoning first", [ROLE, chunk({"reasoning_content": "hm"}), HI, STOP, DONE]),
     Stream("tool call", [chunk({"role": "assistant", "content": None}), CALL, ARGS, chunk({}, "tool_calls"), DONE]),

@@ -31,7 +31,6 @@ from tests.translation import (
     upstream_responses,
 )
 from tests.translation.agents import (
-    LISTING,
     QUESTION,
     Agent,
     Body,
@@ -88,10 +87,10 @@ ARGUMENTS = '{"path": "d \\u00e9", "depth": 1, "more": {"b": [1.50, null], "a": 
 def answer(upstream: str, name: str, arguments: str) -> bytes:
     """Return a stream that thinks, is signed, says something and calls a tool."""
     if upstream == "chat":
-        detail = {"type": "reasoning.text", "text": THOUGHT, "signature": SIGNATURE, "format": "x", "index": 0}
+        detail: Body = {"type": "reasoning.text", "text": THOUGHT, "signature": SIGNATURE, "format": "x", "index": 0}
         call = upstream_chat.opened(0, "call_1", name)
         pieces = [upstream_chat.more(0, each) for each in arguments]
-        deltas = ({"reasoning_details": [detail]}, {"content": SAID}, call, *pieces)
+        deltas: tuple[Body, ...] = ({"reasoning_details": [detail]}, {"content": SAID}, call, *pieces)
         return written(upstream, upstream_chat.stream(*deltas, finish="tool_calls"))
     if upstream == "responses":
         items = (
@@ -366,7 +365,6 @@ def test_references_to_tools_become_text_and_the_placeholder_goes() -> None:
 def test_a_billing_line_reaches_nobody_else() -> None:
     for _, document, _ in told_everywhere("messages", claude_code.request()):
         assert "billing" not in json.dumps(document)
-        assert "device_id" not in json.dumps(document) or len(claude_code.request()["metadata"]["user_id"]) <= 64
 
 
 @pytest.mark.parametrize("signature", ["", "foreign", "gAAAAABforeign"])
@@ -586,4 +584,3 @@ def test_the_types_find_what_is_wrong() -> None:
     assert faults("messages", {"model": "m", "messages": []}) == [
         ".max_tokens: missing in MessageCreateParamsNonStreaming"
     ]
-    assert LISTING

@@ -81,9 +81,9 @@ def test_b03_many_data_lines_without_spaces_behind_a_bom() -> None:
     assert framed(b'data: {"last":1}') == [b'{"last":1}']
 
 
+MANY_LINES = b'\xef\xbb\xbfdata:{"choices":\ndata: [{"index":0,"delta":{"content":"Hello"}}]}\n\n'
 ODD_FORMS = {
-    "bom, no space, many data lines": b'\xef\xbb\xbfdata:{"choices":\ndata: [{"index":0,"delta":{"content":"Hello"}}]}\n\n'
-    + sse(FINISHED),
+    "bom, no space, many data lines": MANY_LINES + sse(FINISHED),
     "cr": sse(HELLO, FINISHED, DONE).replace(b"\n", b"\r"),
     "no final blank line": (sse(HELLO) + sse(FINISHED))[:-2],
 }
@@ -354,14 +354,14 @@ FLAT_ERROR = {"type": "error", "sequence_number": 2, "code": "server_error", "me
 FAILED = {
     "type": "response.failed",
     "sequence_number": 3,
-    "response": upstream_responses.response(
-        "failed", usage=None, error={"code": "server_error", "message": "boom"}
-    ),
+    "response": upstream_responses.response("failed", usage=None, error={"code": "server_error", "message": "boom"}),
 }
 
 
 @pytest.mark.parametrize("client", OTHERS["responses"])
-@pytest.mark.parametrize("errors", [(WIRE_ERROR, FAILED), (WIRE_ERROR,), (FLAT_ERROR, FAILED), (FLAT_ERROR,), (FAILED,)])
+@pytest.mark.parametrize(
+    "errors", [(WIRE_ERROR, FAILED), (WIRE_ERROR,), (FLAT_ERROR, FAILED), (FLAT_ERROR,), (FAILED,)]
+)
 def test_b12_one_error_whatever_the_form(errors: tuple[Payload, ...], client: str) -> None:
     got = told("responses", client, *upstream_responses.OPENING, *errors)
     assert got.failure is not None
@@ -384,6 +384,8 @@ def test_b12_a_failed_response_is_the_last_event() -> None:
     for upstream in set(MODELS) - {"responses"}:
         assert failing(upstream).kinds[-2:] == ["error", "response.failed"]
     for errors in ((WIRE_ERROR,), (FLAT_ERROR,), (WIRE_ERROR, FAILED), (FAILED,)):
-        passed = relayed("responses", [written("responses", (*upstream_responses.numbered(*upstream_responses.OPENING), *errors))])
+        passed = relayed(
+            "responses", [written("responses", (*upstream_responses.numbered(*upstream_responses.OPENING), *errors))]
+        )
         kinds = [json.loads(line[6:])["type"] for line in passed.written.splitlines() if line.startswith(b"data: ")]
         assert kinds == ["response.created", "response.in_progress", "error", "response.failed"]

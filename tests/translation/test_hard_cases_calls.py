@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.translation import upstream_chat, upstream_gemini, upstream_messages, upstream_responses
+from tests.translation import upstream_gemini, upstream_messages, upstream_responses
 from tests.translation.exchange import Exchange, Told, asked, exchange, told, told_bytes
 from tests.translation.seen import call, text
 from tests.translation.upstream_chat import chunk, more, opened
@@ -418,7 +418,9 @@ def test_b23_other_reasons_stand() -> None:
     assert gemini("chat", read_call("a"), finish="MAX_TOKENS").seen.finish == "length"
     assert gemini("messages", read_call("a"), finish="SAFETY").seen.finish == "refusal"
     assert chat("messages", opened(0, "a", "f", "{}"), finish="length").seen.finish == "max_tokens"
-    assert chat("responses", opened(0, "a", "f", "{}"), finish="content_filter").seen.finish == "incomplete/content_filter"
+    assert (
+        chat("responses", opened(0, "a", "f", "{}"), finish="content_filter").seen.finish == "incomplete/content_filter"
+    )
 
 
 def incremental(*partial: Payload) -> tuple[Payload, ...]:
@@ -450,7 +452,14 @@ def test_b24_paths_of_arrays(client: str) -> None:
 
 # -- B25 to B27: items of the Responses API --
 
-ITEM = {"id": "fc_1", "type": "function_call", "call_id": "call_9", "name": "f", "arguments": "", "status": "in_progress"}
+ITEM = {
+    "id": "fc_1",
+    "type": "function_call",
+    "call_id": "call_9",
+    "name": "f",
+    "arguments": "",
+    "status": "in_progress",
+}
 DONE_ITEM = {**ITEM, "arguments": '{"x":1}', "status": "completed"}
 ARGUMENTS_DONE = event("function_call_arguments.done", item_id="fc_1", output_index=0, arguments='{"x":1}')
 ADDED = event("output_item.added", output_index=0, item=ITEM)
@@ -568,9 +577,7 @@ def test_b27_free_form_input_streams_unwrapped(upstream: str) -> None:
         "messages": upstream_messages.stream(
             *upstream_messages.called(0, "c", "apply_patch", *pieces), reason="tool_use"
         ),
-        "gemini": (
-            upstream_gemini.chunk(upstream_gemini.called("apply_patch", {"input": PATCH}, "c"), finish="STOP"),
-        ),
+        "gemini": (upstream_gemini.chunk(upstream_gemini.called("apply_patch", {"input": PATCH}, "c"), finish="STOP"),),
     }
     got = patching(upstream).tell(*said[upstream])
     deltas = [each["delta"] for each in got.of("response.custom_tool_call_input.delta")]

@@ -119,7 +119,7 @@ def test_b36_chunks_always_have_a_list_of_choices() -> None:
 HI = upstream_messages.texts(0, "Hi")
 
 
-def from_messages(client: str, **counts: int) -> Told:
+def from_messages(client: str, **counts: Any) -> Told:
     events = (upstream_messages.start(**counts), *HI, upstream_messages.finish(), upstream_messages.STOP)
     return told("messages", client, *events)
 
@@ -145,7 +145,12 @@ def test_b37_inconsistent_counts_are_never_negative() -> None:
 
 
 LATE_COUNTS: dict[str, tuple[Any, ...]] = {
-    "chat": (HELLO, STOP, upstream_chat.usage_chunk(usage(1000, 5, prompt_tokens_details={"cached_tokens": 900})), DONE),
+    "chat": (
+        HELLO,
+        STOP,
+        upstream_chat.usage_chunk(usage(1000, 5, prompt_tokens_details={"cached_tokens": 900})),
+        DONE,
+    ),
     "responses": upstream_responses.stream(
         upstream_responses.said("Hi"),
         usage={
@@ -234,7 +239,10 @@ def test_b40_usage_is_overwritten_key_by_key(client: str, again: bool) -> None:
 def test_b40_output_tokens_are_always_there(upstream: str) -> None:
     without: dict[str, tuple[Any, ...]] = {
         "chat": (HELLO, STOP),
-        "responses": upstream_responses.stream(upstream_responses.said("Hello"), usage=None),
+        "responses": (
+            *upstream_responses.stream(upstream_responses.said("Hello"))[:-1],
+            upstream_responses.event("completed", response=upstream_responses.response("completed", usage=None)),
+        ),
         "gemini": ({"candidates": [{"content": {"parts": [{"text": "Hello"}]}, "finishReason": "STOP"}]},),
     }
     assert last_usage(told(upstream, "messages", *without[upstream]))["output_tokens"] == 2

@@ -10,8 +10,9 @@ import copy
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from adapters import capabilities
 from adapters.conversation import Conversation
-from adapters.errors import ClientError
+from adapters.errors import ClientError, Failure
 from adapters.losses import Losses, Policy
 from adapters.target import Target
 from adapters.tool_calls import custom_input, ids
@@ -47,6 +48,8 @@ from tests.translation.translate import dialect
 from tests.translation.vendor_rules import offences
 from tests.translation.vendor_types import faults
 
+T = TypeVar("T")
+
 MODELS = {
     "chat": ("gpt-4o", "deepseek-v4-flash"),
     "responses": ("gpt-5.5",),
@@ -54,7 +57,11 @@ MODELS = {
     "gemini": ("gemini-3.8-flash",),
 }
 PAIRS = [
-    (client, upstream, model) for client in DIALECTS for upstream in DIALECTS if client != upstream for model in MODELS[upstream]
+    (client, upstream, model)
+    for client in DIALECTS
+    for upstream in DIALECTS
+    if client != upstream
+    for model in MODELS[upstream]
 ]
 EXTRA = ("reasoning_content", "reasoning_details", "thinking")
 
@@ -62,11 +69,15 @@ EXTRA = ("reasoning_content", "reasoning_details", "thinking")
 
 CHARACTERS = st.characters(codec="utf-8", exclude_characters="\x00\n<>")
 TEXTS = st.one_of(
-    st.sampled_from(["Hi", " led by a space", "ends in one ", '"\\ \u2028 \U0001f600 \u00e9 </end>', "{}", "[DONE]", "null"]),
+    st.sampled_from(
+        ["Hi", " led by a space", "ends in one ", '"\\ \u2028 \U0001f600 \u00e9 </end>', "{}", "[DONE]", "null"]
+    ),
     st.text(CHARACTERS, min_size=1, max_size=12).filter(lambda text: text.strip() != "" and text != "."),
 )
 ARGUMENTS = st.one_of(
-    st.sampled_from(['{}', '{"a": "b"}', '{ "z":1.50,\n "a":[1e3, null] }', '{"\\u00e9":"\\ud83d\\ude00"}', '{"input":1}']),
+    st.sampled_from(
+        ["{}", '{"a": "b"}', '{ "z":1.50,\n "a":[1e3, null] }', '{"\\u00e9":"\\ud83d\\ude00"}', '{"input":1}']
+    ),
     st.dictionaries(TEXTS, TEXTS | st.integers(-(2**60), 2**60) | st.booleans(), max_size=3).map(json.dumps),
 )
 IDS = st.sampled_from(["call_{}", "toolu_01{}", "functions.read:{}", "x" * 70 + "{}", "{}"])
@@ -216,35 +227,120 @@ SAID: list[Entry] = [
 BODIES += [(name, json.loads(body_of(name, held(name, SAID), "messages"))) for name in DIALECTS]
 WIDE: dict[str, Body] = {
     "chat": {
-        **{"temperature": 1, "top_p": 0.5, "top_k": 3, "n": 2, "seed": 1, "stop": ["a"], "max_tokens": 9, "user": "u"},
-        **{"presence_penalty": 0.1, "metadata": {"a": "b"}, "modalities": ["text"], "reasoning": {"effort": "low"}},
-        **{"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"name": READ}]}}},
-        **{"thinking": {"type": "enabled", "budget_tokens": 9}, "web_search_options": {"search_context_size": "low"}},
-        **{"stream_options": {"include_usage": True}, "parallel_tool_calls": False, "logit_bias": {}, "store": False},
+        "temperature": 1,
+        "top_p": 0.5,
+        "top_k": 3,
+        "n": 2,
+        "seed": 1,
+        "stop": ["a"],
+        "max_tokens": 9,
+        "user": "u",
+        "presence_penalty": 0.1,
+        "metadata": {"a": "b"},
+        "modalities": ["text"],
+        "reasoning": {"effort": "low"},
+        "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"name": READ}]}},
+        "thinking": {"type": "enabled", "budget_tokens": 9},
+        "web_search_options": {"search_context_size": "low"},
+        "stream_options": {"include_usage": True},
+        "parallel_tool_calls": False,
+        "logit_bias": {},
+        "store": False,
     },
     "responses": {
-        **{"instructions": "I", "truncation": "disabled", "include": [], "metadata": {"a": "b"}, "top_p": 0.5},
-        **{"text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": True}}},
-        **{"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": READ}]}},
-        **{"reasoning": {"effort": "low", "summary": "auto"}, "max_output_tokens": 99, "service_tier": "auto"},
+        "instructions": "I",
+        "truncation": "disabled",
+        "include": [],
+        "metadata": {"a": "b"},
+        "top_p": 0.5,
+        "text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": True}},
+        "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": READ}]},
+        "reasoning": {"effort": "low", "summary": "auto"},
+        "max_output_tokens": 99,
+        "service_tier": "auto",
     },
     "messages": {
-        **{"temperature": 0.5, "top_k": 3, "stop_sequences": ["a"], "metadata": {"user_id": "u"}, "stream": True},
-        **{"output_config": {"effort": "low", "format": {"type": "json_schema", "schema": {"type": "object"}}}},
-        **{"tool_choice": {"type": "tool", "name": READ}, "service_tier": "auto", "system": [{"type": "text", "text": "S"}]},
+        "temperature": 0.5,
+        "top_k": 3,
+        "stop_sequences": ["a"],
+        "metadata": {"user_id": "u"},
+        "stream": True,
+        "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": {"type": "object"}}},
+        "tool_choice": {"type": "tool", "name": READ},
+        "service_tier": "auto",
+        "system": [{"type": "text", "text": "S"}],
     },
     "gemini": {
-        **{"toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": [READ]}}, "labels": {"a": "b"}},
-        **{"generationConfig": {"stopSequences": ["a"], "seed": 1, "candidateCount": 2, "responseModalities": ["TEXT"]}},
-        **{"safetySettings": [], "serviceTier": "flex", "cachedContent": ""},
+        "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": [READ]}},
+        "labels": {"a": "b"},
+        "generationConfig": {"stopSequences": ["a"], "seed": 1, "candidateCount": 2, "responseModalities": ["TEXT"]},
+        "safetySettings": [],
+        "serviceTier": "flex",
+        "cachedContent": "",
     },
 }
 BODIES += [(name, {**json.loads(body_of(name, held(name, SAID), "messages")), **wide}) for name, wide in WIDE.items()]
 
+SELDOM: list[tuple[str, Body]] = [
+    (
+        "gemini",
+        {
+            "contents": {"parts": {"text": "x"}},
+            "tools": [{"functionDeclarations": [{"name": "f", "parameters": gemini_cli.OPENAPI}]}],
+            "generationConfig": {"responseSchema": {"type": "OBJECT", "maxProperties": "2"}},
+        },
+    ),
+    (
+        "messages",
+        {
+            "model": "m",
+            "max_tokens": 5,
+            "messages": [{"role": "user", "content": claude_code.DOCUMENTS}, *claude_code.HOSTED],
+            "thinking": {"type": "between_tools"},
+            "output_format": {"type": "json_schema", "schema": {"properties": {"a": {"format": "x", "minItems": 2}}}},
+        },
+    ),
+    (
+        "responses",
+        {
+            "model": "m",
+            "input": codex.SELDOM,
+            "tools": [{"type": "web_search", "filters": {"allowed_domains": ["a"]}, "search_context_size": "low"}],
+            "max_tool_calls": 3,
+            "text": {"format": {"type": "json_object"}, "verbosity": "low"},
+        },
+    ),
+    ("chat", frameworks.OLD),
+]
+BODIES += SELDOM
+
 ODD: list[Any] = [
     *(None, True, False, 0, -1, 1.5, 10**30, "", "x", "\u0001", [], {}, [1], ["x"], [[]], [{}], [None]),
-    *({"a": 1}, {"type": "x"}, {"type": []}, {"text": {}}, {"role": "user"}, "data:image/png;base64,=", "²"),
+    *({"a": 1}, {"type": "x"}, {"type": []}, {"text": {}}, {"role": "user"}, "data:image/png;base64,=", "\u00b2"),
 ]
+DEEP = {
+    f"<{name}{levels}>": opening * levels + inner + closing * levels
+    for levels in (90, 480, 5000)
+    for name, opening, inner, closing in (
+        ("lists", "[", "1", "]"),
+        ("objects", '{"a":', "1", "}"),
+        ("properties", '{"properties":{"a":', '{"type":"string"}', "}}"),
+        ("branches", '{"anyOf":[', '{"type":"string"}', "]}"),
+    )
+}
+"""What stands for a value that is nested so deep that no encoder here writes it."""
+ODD += DEEP
+
+
+AGAIN = "<again>"
+"""What a member's name ends in that is said a second time."""
+
+
+def encoded(body: Body) -> bytes:
+    text = json.dumps(body).replace(f'{AGAIN}"', '"')
+    for name, deep in DEEP.items():
+        text = text.replace(f'"{name}"', deep)
+    return text.encode()
 
 
 @st.composite
@@ -272,41 +368,87 @@ def _break(draw: st.DrawFn, node: Any, key: Any) -> None:
     if how == "drop":
         del node[key]
     elif how == "retype":
-        node[key] = draw(st.sampled_from(ODD))
+        node[key] = copy.deepcopy(draw(st.sampled_from(ODD)))
     elif isinstance(node, list):
         node.insert(key, copy.deepcopy(node[key]))
     else:
-        node[f"{key}_"] = copy.deepcopy(node[key])
+        node[f"{key}{AGAIN}"] = copy.deepcopy(draw(st.sampled_from([node[key], *ODD])))
 
 
-@settings(max_examples=1500)
+@settings(max_examples=2500)
 @given(broken())
 def test_a_broken_body_is_read_or_refused_by_name(given_: tuple[str, Body]) -> None:
     name, body = given_
-    encoded = json.dumps(body).encode()
-    try:
-        conversation = read(name, encoded, Losses(Policy.SILENT))
-    except ClientError as refused:
-        assert refused.failure.status == 400
-        assert names_a_place(refused), refused.failure
+    read_or_refused(name, encoded(body))
+
+
+def read_or_refused(name: str, body: bytes) -> None:
+    conversation, refused = attempted(lambda: read(name, body, Losses(Policy.SILENT)))
+    if conversation is None:
+        assert names_a_place(refused), refused
         return
     for upstream, models in MODELS.items():
         for model in models if upstream != name else ():
-            try:
-                written = write(upstream, conversation, model, losses=Losses(Policy.SILENT))
-            except ClientError as refused:
-                assert names_a_place(refused), refused.failure
+            written, refused = attempted(partial(write, upstream, conversation, model, losses=Losses(Policy.SILENT)))
+            if written is None:
+                assert names_a_place(refused), refused
             else:
-                assert offences(upstream, json.loads(written)) == [] or name_is_odd(conversation)
+                assert offences(upstream, json.loads(written)) == [] or says_nothing(conversation)
 
 
-def names_a_place(refused: ClientError) -> bool:
-    return bool(refused.failure.param) and str(refused.failure.param).split("[")[0].split(".")[0] in refused.failure.message
+def attempted(work: Callable[[], T]) -> tuple[T | None, Failure | None]:
+    """Return what comes of it, or how it is refused; every other exception is a mistake."""
+    try:
+        return work(), None
+    except ClientError as error:
+        return None, error.failure
 
 
-def name_is_odd(conversation: Conversation) -> bool:
-    """Whether a call has no name at all, which no upstream could take either way."""
-    return False
+def names_a_place(refused: Failure | None) -> bool:
+    """Whether a refusal says where: the member by its path, or the body where that cannot be read at all."""
+    assert refused is not None
+    if refused.param is None:
+        return refused.message.startswith("The request body")
+    return refused.status == 400 and refused.param.partition("[")[0].partition(".")[0] in refused.message
+
+
+def says_nothing(conversation: Conversation) -> bool:
+    return not entries(conversation)
+
+
+HELLO: dict[str, Body] = {
+    "chat": {"model": "m", "messages": [{"role": "user", "content": "x"}]},
+    "responses": {"model": "m", "input": "x"},
+    "gemini": {"contents": [{"parts": [{"text": "x"}]}]},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "members", "place"),
+    [
+        ("chat", {"modalities": [["audio"]]}, None),
+        ("chat", {"tools": [{"function": {"name": "f", "parameters": []}}]}, "tools[0].function.parameters"),
+        ("chat", {"functions": [{"name": "f", "parameters": "x"}]}, "functions[0].parameters"),
+        ("responses", {"truncation": [1]}, "truncation"),
+        ("responses", {"tool_choice": {"type": "allowed_tools", "tools": [{"type": []}]}}, "tool_choice.tools[0]"),
+        ("gemini", {"generationConfig": {"responseSchema": {"maxItems": "\u00b2"}}}, None),
+        ("gemini", {"generationConfig": {"responseJsonSchema": {"type": ["STRING", "<lists480>"]}}}, None),
+    ],
+)
+def test_members_of_odd_types_that_once_broke_a_reader(name: str, members: Body, place: str | None) -> None:
+    losses = Losses()
+    _, refused = attempted(lambda: read(name, encoded(HELLO[name] | members), losses))
+    noted = losses.dropped if refused is None else [refused.param]
+    assert noted == ([place] if place is not None else [])
+
+
+def test_instructions_alone_are_some_input() -> None:
+    conversation = read(
+        "messages", b'{"model":"m","max_tokens":1,"system":"S","messages":[{"role":"user","content":[]}]}'
+    )
+    document = json.loads(write("responses", conversation, "gpt-5.5"))
+    assert "instructions" not in document
+    assert document["input"] == [{"type": "message", "role": "developer", "content": "S"}]
 
 
 # -- work --------------------------------------------------------------------------------------------------------------
@@ -379,18 +521,55 @@ SHAPES = (many_turns, parallel_calls, calls_of_one_id, open_calls, many_thoughts
 def test_work_grows_no_faster_than_the_conversation(client: str, shape: Callable[[int], list[Entry]]) -> None:
     sizes = (40, 80)
     bodies = [body_of(client, held(client, shape(size)), "messages") for size in sizes]
-    small, large = (lines_run(lambda body=body: read(client, body)) for body in bodies)  # type: ignore[misc]
+    small, large = (lines_run(partial(read, client, body)) for body in bodies)
     assert large < 2.2 * small + 500
     conversations_ = [read(client, body) for body in bodies]
     for upstream, (model, *_) in MODELS.items():
         if upstream == client:
             continue
         write(upstream, conversations_[1], model)
-        small, large = (
-            lines_run(lambda asked=asked: write(upstream, asked, model))  # type: ignore[misc]
-            for asked in conversations_
-        )
+        small, large = (lines_run(partial(write, upstream, asked, model)) for asked in conversations_)
         assert large < 2.2 * small + 500, (upstream, small, large)
+
+
+def without_ids(body: Body) -> Body:
+    """Return a body of a client that drops the ids of calls, and sends every part as a content of its own."""
+    contents: list[Body] = []
+    for content in body["contents"]:
+        for part in content["parts"]:
+            for name in ("functionCall", "functionResponse"):
+                part.get(name, {}).pop("id", None)
+            if content["role"] == "model":
+                contents.append({"role": "model", "parts": [part]})
+        if content["role"] != "model":
+            contents.append(content)
+    return {**body, "contents": contents}
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
+def test_work_without_ids_grows_no_faster(shape: Callable[[int], list[Entry]]) -> None:
+    documents = [json.loads(body_of("gemini", held("gemini", shape(size)), "messages")) for size in (40, 80)]
+    bodies = [json.dumps(without_ids(document)).encode() for document in documents]
+    small, large = (lines_run(partial(read, "gemini", body)) for body in bodies)
+    assert large < 2.2 * small + 500
+
+
+def test_pieces_of_one_text_are_one_text() -> None:
+    """Many contents, many entries, many messages: none is joined to what stands before it one by one."""
+    pieces = [{"role": "model", "parts": [{"text": str(number)}]} for number in range(2000)]
+    thoughts = [{"role": "model", "parts": [{"text": str(number), "thought": True}]} for number in range(2000)]
+    whole = "".join(map(str, range(2000)))
+    asked = [{"role": "user", "parts": [{"text": "q"}]}]
+    conversation = read("gemini", json.dumps({"contents": [*asked, *thoughts, *pieces]}).encode())
+    assert entries(conversation) == [("user", "q"), ("thought", whole, None), ("assistant", whole)]
+    assert len(conversation.turns[1].parts) == 2
+    details = [{"type": "reasoning.text", "text": str(number), "index": 0} for number in range(2000)]
+    message = {"role": "assistant", "content": "a", "reasoning_details": details}
+    messages = [{"role": "user", "content": "q"}, message, *([{"role": "assistant", "content": "a"}] * 1999)]
+    chat = read("chat", json.dumps({"model": "m", "messages": messages}).encode())
+    assert entries(chat) == [("user", "q"), ("thought", whole, None), ("assistant", "a" * 2000)]
+    document = json.loads(write("responses", chat, "gpt-5.5"))
+    assert len(document["input"]) == 2001
 
 
 def test_the_table_of_what_is_held_is_complete() -> None:

@@ -126,3 +126,27 @@ def structured() -> Body:
     body = request()
     body["tools"] = [{"name": "StructuredOutput", "description": "The answer.", "input_schema": DRAFT}]
     return body
+
+
+DOCUMENTS: list[Body] = [
+    {
+        "type": "document",
+        "source": {"type": "content", "content": [text("x")]},
+        "title": "t",
+        "context": "c",
+        "citations": {"enabled": True},
+    },
+    {"type": "search_result", "title": "a", "source": "b", "content": [text("x")]},
+]
+HOSTED: list[Body] = [
+    {
+        "role": "assistant",
+        "content": [
+            text("x", citations=[{"url": "u", "title": "t", "cited_text": "c"}]),
+            {"type": "redacted_thinking", "data": "d"},
+            {"type": "server_tool_use", "id": "1", "name": "n", "input": {}},
+            {"type": "compaction", "content": "s"},
+        ],
+    }
+]
+"""Blocks that are seldom seen."""

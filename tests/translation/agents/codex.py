@@ -171,3 +171,28 @@ def patched() -> Body:
         {"type": "custom_tool_call_output", "id": "ctco_1", "call_id": "call_p", "output": "Done."},
     )
     return without_search(request(*PROMPTS, *history))
+
+
+SELDOM: list[Body] = [
+    {
+        "role": "user",
+        "content": [
+            {"type": "input_file", "filename": "a.txt", "file_data": "data:text/plain;base64,eA=="},
+            {"type": "input_file", "file_url": "https://x.example/a.pdf"},
+        ],
+    },
+    {"type": "tool_search_output", "tools": [{"type": "function", "name": "g"}]},
+    {"type": "web_search_call", "id": "w"},
+    {
+        "role": "assistant",
+        "content": [
+            {
+                "type": "output_text",
+                "text": "x",
+                "annotations": [{"url": "u", "title": "t", "start_index": 1, "end_index": 2}],
+            },
+            {"type": "refusal", "refusal": "r"},
+        ],
+    },
+]
+"""Items that are seldom seen."""

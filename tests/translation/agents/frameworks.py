@@ -249,3 +249,34 @@ def aider(dialect: str) -> Body:
         "temperature": 0,
         "stream": True,
     }
+
+
+# -- what hardly any client sends any more -----------------------------------------------------------------------------
+
+OLD: Body = {
+    "model": "m",
+    "messages": [
+        {"role": "system", "content": "x", "name": "n"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "input_audio", "input_audio": {"data": "x", "format": "wav"}},
+                {"type": "image_url", "image_url": {"url": "https://x.example/a.png", "detail": "low"}},
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": None,
+            "function_call": {"name": "f", "arguments": "{}"},
+            "annotations": [{"type": "url_citation", "url_citation": {"url": "u", "title": "t", "start_index": 0}}],
+            "reasoning": "r",
+            "reasoning_details": [{"type": "reasoning.text", "text": "a", "signature": "s", "index": 0, "id": "x"}],
+            "images": [{"image_url": {"url": "https://a.example/b.png"}}],
+        },
+        {"role": "function", "name": "f", "content": "r"},
+    ],
+    "functions": [{"name": "f", "parameters": {"type": "object"}}],
+    "function_call": {"name": "f"},
+    "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}},
+}
+"""Functions, and members of several vendors at once."""

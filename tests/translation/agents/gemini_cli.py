@@ -133,3 +133,13 @@ def without_ids() -> Body:
     body = request(thinkingLevel="HIGH")
     body["contents"] += [content("model", *calls), content("user", *results)]
     return body
+
+
+OPENAPI: Body = {
+    "type": "OBJECT",
+    "properties": {
+        "a": {"type": "ARRAY", "minItems": "1", "items": {"type": "STRING", "nullable": True, "enum": ["a"]}},
+        "b": {"anyOf": [{"type": "INTEGER"}], "nullable": True},
+    },
+}
+"""A schema of the older form, in all that is odd about it."""
