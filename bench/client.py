@@ -1,7 +1,8 @@
 """The load's side of a connection: cheap HTTP reading for answers that the bench itself wrote.
 
 One selector, callbacks, no tasks: what a client spends per event is spent on the core where it measures. An answer's
-end is found by its Content-Length or by the last chunk's bytes, its first content by a mark that only content carries.
+end is found by its Content-Length or by the last chunk's bytes, its first content by a mark that only content carries;
+a stream that ends without its last event has failed.
 This trusts the far end to be correct HTTP; correctness is tested elsewhere.
 """
 
@@ -14,14 +15,19 @@ from enum import Enum
 from time import perf_counter
 from typing import Any
 
-from bench.plan import CONTENT_MARK, EVENT_MARK, FIELD, LAST_CHUNK
+from bench.plan import CONTENT_MARK, EVENT_MARK, FIELD, LAST_CHUNK, STREAM_END
 
 _READ_BYTES = 16_384  # larger buffers are mapped and unmapped by malloc at each read
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
-def chat_request(*, key: str, model: str, canned: dict[str, Any] | None) -> tuple[dict[str, str], bytes]:
-    """Give headers, as an official SDK sends them, and body of a chat request; `canned` asks for a stream."""
+def chat_request(
+    *, key: str, model: str, canned: dict[str, Any] | None, number: int | None = None
+) -> tuple[dict[str, str], bytes]:
+    """Give headers, as an official SDK sends them, and body of a chat request; `canned` asks for a stream.
+
+    One with a `number` asks for a stream too, and belongs to a conversation of its own.
+    """
     messages = [
         {"role": "system", "content": "You are a terse assistant. Answer in one short paragraph, without lists."},
         {"role": "user", "content": "Why does a gateway that streams have to stop reading when its client is slow?"},
@@ -29,6 +35,9 @@ def chat_request(*, key: str, model: str, canned: dict[str, Any] | None) -> tupl
     fields: dict[str, Any] = {"model": model, "messages": messages, "temperature": 0.2, "max_tokens": 256}
     if canned is not None:
         fields |= {"stream": True, FIELD: canned}
+    if number is not None:
+        messages[1]["content"] += f" This is question {number}."
+        fields |= {"stream": True, "seed": number}
     body = json.dumps(fields).encode()
     headers = {
         "Host": "127.0.0.1",
@@ -130,9 +139,11 @@ class Connection:
         self._socket.connect_ex(("127.0.0.1", port))
         selector.register(self._socket, _WRITE, self._connected)
 
-    def ask(self, intended_s: float) -> None:
-        """Send the request; on a connection still connecting, as soon as it is there."""
+    def ask(self, intended_s: float, request: bytes | None = None) -> None:
+        """Send the request, or another one; on a connection still connecting, as soon as it is there."""
         self.intended_s = intended_s
+        if request is not None:
+            self._request = request
         if self.state is not State.CONNECTING:
             self._send()
 
@@ -191,9 +202,9 @@ class Connection:
             self._last_s = now_s
         else:
             self._last_s = perf_counter()
-        self._tail = (self._tail + data)[-len(LAST_CHUNK) :]
-        if self._tail == LAST_CHUNK:
-            self._done()
+        self._tail = (self._tail + data)[-len(STREAM_END) :]
+        if self._tail.endswith(LAST_CHUNK):
+            self._ended()
 
     def _first(self, data: bytes) -> None:
         """Read up to the first content of a stream, or the whole of a unary answer."""
@@ -223,12 +234,18 @@ class Connection:
         if observer.record:
             observer.first_contents.append(self._last_s - self.intended_s)
             observer.events += self._head.count(EVENT_MARK)
-        self._tail = self._head[-len(LAST_CHUNK) :]
+        self._tail = self._head[-len(STREAM_END) :]
         self._head = b""
         if observer.on_content is not None:
             observer.on_content(self)
-        if self._tail == LAST_CHUNK:
+        if self._tail.endswith(LAST_CHUNK):
+            self._ended()
+
+    def _ended(self) -> None:
+        if self._tail == STREAM_END:
             self._done()
+        else:
+            self._fail("a stream without its last event")
 
     def _done(self) -> None:
         observer = self._observer

@@ -97,7 +97,7 @@ def _data(value: object) -> bytes:
 
 
 def _named(value: dict[str, Any]) -> bytes:
-    return b"event: " + value["type"].encode() + b"\n" + _data(value)
+    return b"event: %b\n%b" % (value["type"].encode(), _data(value))
 
 
 def _chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:

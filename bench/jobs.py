@@ -72,6 +72,21 @@ class Arrivals(Job, tag="arrivals", frozen=True):
     interval_ms: float = 20.0
 
 
+class Numbered(Job, tag="numbered", frozen=True):
+    """Open loop: so many streams begun at fixed times, each a conversation of its own, numbered from `first` on.
+
+    A scripted upstream draws a request's fate from its number. Every request is waited for, up to `linger_s` behind
+    the last one, and counts; there is no window and no warm-up.
+    """
+
+    period_us: int = 20_000
+    requests: int = 100
+    first: int = 0
+    linger_s: float = 5.0
+    seconds: float = 0.0
+    warmup_s: float = 0.0
+
+
 class Hold(Job, tag="hold", frozen=True):
     """Open so many slow streams, and read the subject's memory before and after."""
 
@@ -91,14 +106,14 @@ class SlowReader(Job, tag="slow_reader", frozen=True):
     pause_ms: float = 100.0
 
 
-AnyJob = Unary | Paced | Streams | Arrivals | Hold | SlowReader
+AnyJob = Unary | Paced | Streams | Arrivals | Numbered | Hold | SlowReader
 
 
 class Report(msgspec.Struct, kw_only=True):
     """What one job saw in its window. CPU in seconds; `errors` counts failed requests by their reason.
 
     `requests` includes those that an open loop answered after its window, `requests_in_window` does not: what CPU time
-    is divided by.
+    is divided by. `first_contents_ms` are all of them, where a job wants more of their distribution than quantiles.
     """
 
     tool: str = "bench.load"
@@ -112,6 +127,7 @@ class Report(msgspec.Struct, kw_only=True):
     latency_ms: Quantiles | None = None
     ttft_ms: Quantiles | None = None
     gap_ms: Quantiles | None = None
+    first_contents_ms: list[float] = []
     subject_cpu_s: float = 0.0
     upstream_cpu_s: float = 0.0
     load_cpu_s: float = 0.0

@@ -3,18 +3,19 @@
     echo '{"kind": "unary", "port": 8080, "key": "sk-bench", "seconds": 3}' | python -m bench.load
 
 The jobs are `bench.jobs`': unary requests in a closed and in an open loop, endless streams, short streams in open loop,
-streams held open, and one slow reader. Rules: loopback only; every job ends by itself, also when the far end is silent;
-the CPU time of the subject is read here, in the same moment as the counts it is divided by; whatever failed is counted,
-never skipped.
+numbered ones whose fate the upstream draws, streams held open, and one slow reader. Rules: loopback only; every job
+ends by itself, also when the far end is silent; the CPU time of the subject is read here, in the same moment as the
+counts it is divided by; whatever failed is counted, never skipped.
 """
 
 import sys
+from collections.abc import Callable
 from time import perf_counter
 
 import msgspec
 
-from bench.client import Connection, State
-from bench.jobs import AnyJob, Arrivals, Hold, Paced, Report, SlowReader, Streams, Unary
+from bench.client import Connection, State, chat_request, request_bytes
+from bench.jobs import AnyJob, Arrivals, Hold, Numbered, Paced, Report, SlowReader, Streams, Unary
 from bench.loop import Loop, Metronome
 from bench.process import raise_open_files, rss_bytes
 from bench.slow import run_slow_reader
@@ -53,22 +54,9 @@ def run_hold(job: Hold, loop: Loop) -> Report:
 
 
 def run_arrivals(job: Arrivals | Paced, loop: Loop) -> Report:
-    """Begin a stream, or send a unary request, each period, on an idle connection or a new one."""
-    idle: list[Connection] = []
-    loop.observer.on_done = idle.append
-
-    def beat(intended_s: float) -> None:
-        while idle:
-            connection = idle.pop()
-            if connection.state is State.IDLE:
-                connection.ask(intended_s)
-                return
-        if len(loop.connections) < _CONNECTIONS_MAX:
-            loop.connect().ask(intended_s)
-        else:
-            loop.observer.errors["no connection left for an arrival"] += 1
-
-    metronome = Metronome(loop, job.period_us, beat)
+    """Begin a stream, or send a unary request, each period."""
+    ask = _asker(loop)
+    metronome = Metronome(loop, job.period_us, ask)
 
     def settled() -> bool:
         metronome.stop()
@@ -84,12 +72,60 @@ def run_arrivals(job: Arrivals | Paced, loop: Loop) -> Report:
     return report
 
 
+def run_numbered(job: Numbered, loop: Loop) -> Report:
+    """Begin a stream of its own number each period, and wait for all of them."""
+    ask, begun = _asker(loop), 0
+
+    def beat(intended_s: float) -> None:
+        nonlocal begun
+        if begun < job.requests:
+            request = chat_request(key=job.key, model=job.model, canned=None, number=job.first + begun)
+            begun += 1
+            ask(intended_s, request_bytes(*request))
+
+    def settled() -> bool:
+        if begun == job.requests:
+            metronome.stop()
+        busy = {State.CONNECTING, State.WAITING, State.STREAMING}
+        return begun == job.requests and not any(connection.state in busy for connection in loop.connections)
+
+    metronome = Metronome(loop, job.period_us, beat)
+    try:
+        lasts_s = job.requests * job.period_us / 1e6
+        report = loop.measure(job, linger=settled, linger_seconds_max=lasts_s + job.linger_s)
+    finally:
+        metronome.close()
+    report.opened = len(loop.connections)
+    report.fail("unanswered at the end", begun - report.requests - sum(report.errors.values()))
+    report.first_contents_ms = [seconds * 1000 for seconds in loop.observer.first_contents]
+    return report
+
+
+def _asker(loop: Loop) -> Callable[..., None]:
+    """Give what sends a request at its intended time, on an idle connection or a new one."""
+    idle: list[Connection] = []
+    loop.observer.on_done = idle.append
+
+    def ask(intended_s: float, request: bytes | None = None) -> None:
+        while idle:
+            connection = idle.pop()
+            if connection.state is State.IDLE:
+                connection.ask(intended_s, request)
+                return
+        if len(loop.connections) < _CONNECTIONS_MAX:
+            loop.connect().ask(intended_s, request)
+        else:
+            loop.observer.errors["no connection left for an arrival"] += 1
+
+    return ask
+
+
 def run(job: AnyJob) -> Report:
     """Run one job; takes its seconds, and at most about two minutes more when the far end is slow to open."""
     if isinstance(job, SlowReader):
         return run_slow_reader(job)
     match job:
-        case Unary() | Paced():
+        case Unary() | Paced() | Numbered():
             canned: dict[str, object] | None = None
         case Arrivals():
             canned = {"events": job.events, "interval_ms": job.interval_ms}
@@ -104,6 +140,8 @@ def run(job: AnyJob) -> Report:
                 return run_streams(job, loop)
             case Arrivals() | Paced():
                 return run_arrivals(job, loop)
+            case Numbered():
+                return run_numbered(job, loop)
             case Hold():
                 return run_hold(job, loop)
     finally:

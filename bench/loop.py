@@ -106,7 +106,9 @@ class Loop:
             connection.close()
         self.selector.close()
 
-    def measure(self, job: Job, *, linger: Callable[[], bool] | None = None) -> Report:
+    def measure(
+        self, job: Job, *, linger: Callable[[], bool] | None = None, linger_seconds_max: float = _LINGER_SECONDS_MAX
+    ) -> Report:
         """Run the warm-up and the window; `linger` is waited for, unmeasured, after it."""
         self.run_until(perf_counter() + job.warmup_s)
         self.observer.record = True
@@ -115,7 +117,7 @@ class Loop:
         closing = Report(requests_in_window=self.observer.requests)
         window.close(closing)
         if linger is not None:
-            self.run_until(perf_counter() + _LINGER_SECONDS_MAX, linger)
+            self.run_until(perf_counter() + linger_seconds_max, linger)
         self.observer.record = False
         report = self.report()
         for name in ("seconds", "requests_in_window", "subject_cpu_s", "upstream_cpu_s", "load_cpu_s"):

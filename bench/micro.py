@@ -31,6 +31,9 @@ EVENTS = 400
 EVENTS_PER_READ = 40
 """As a busy gateway's reads come; a lone event costs what a read costs besides."""
 
+OPENING_EVENTS = 5
+"""The first content never waits for more of its kind."""
+
 ROUNDS = 7
 EVENT_BYTES_MAX = 1 << 28
 REQUEST_BYTES = 100_000
@@ -101,8 +104,10 @@ def opening() -> Opening:
 
 
 def reads(events: list[bytes]) -> list[bytes]:
-    """Return events as reads of `EVENTS_PER_READ` each."""
-    return [b"".join(events[at : at + EVENTS_PER_READ]) for at in range(0, len(events), EVENTS_PER_READ)]
+    """Return a stream as its reads: what it opens with event by event, then `EVENTS_PER_READ` at once."""
+    rest = events[OPENING_EVENTS:]
+    batches = [b"".join(rest[at : at + EVENTS_PER_READ]) for at in range(0, len(rest), EVENTS_PER_READ)]
+    return events[:OPENING_EVENTS] + batches
 
 
 def stream_us(open_tap: Callable[[], Any], events: list[bytes]) -> float:

@@ -11,6 +11,8 @@ FIELD = "x_canned"
 CONTENT_MARK = b'"content":" '
 EVENT_MARK = b"data: {"
 LAST_CHUNK = b"\r\n0\r\n\r\n"
+STREAM_END = b"data: [DONE]\n\n" + LAST_CHUNK
+"""How a whole stream ends: one with an error event ends without the first part."""
 
 
 def _dump(value: object) -> bytes:

@@ -13,10 +13,10 @@ and leaves the response cut where it was.
 
 import json
 import zlib
-from random import Random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import Enum
 from math import inf, log
+from random import Random
 from typing import Any
 
 import h11

@@ -86,7 +86,8 @@ def _is_choice(value: object) -> bool:
         return False
     if not all(item.keys() == {"share", "steps"} and _is_number(item["share"]) for item in value):
         return False
-    return 0 < sum(item["share"] for item in value) <= 1 + _ROUNDING
+    shares: float = sum(item["share"] for item in value)
+    return 0 < shares <= 1 + _ROUNDING
 
 
 def _is_text(value: object) -> bool:

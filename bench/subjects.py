@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from bench.process import Cores, announcement, free_port, running, wait_ready
 
 KEY = "sk-bench-0123456789abcdef0123456789abcdef"
-_GATEWAY = """
+_SERVER = """
 [server]
 listen = ["127.0.0.1:{port}"]
 workers = 1
@@ -28,7 +28,8 @@ access_log = "{log}"
 
 [keys.bench]
 value = "{key}"
-
+"""
+_CANNED = """
 [providers.canned]
 base_url = "http://127.0.0.1:{upstream_port}/v1"
 models = ["canned"]
@@ -42,6 +43,14 @@ class Subject(NamedTuple):
     name: str
     port: int
     pids: tuple[int, ...]
+
+
+class Served(NamedTuple):
+    """A running gateway, where it writes its access log, and where everything else that it says."""
+
+    subject: Subject
+    access_log: Path
+    log: Path
 
 
 class Python(NamedTuple):
@@ -93,15 +102,21 @@ def canned(cores: Cores) -> Iterator[Subject]:
 
 @contextmanager
 def gateway(upstream_port: int, cores: Cores) -> Iterator[Subject]:
-    """Run `engine serve` with one worker in front of the upstream.
+    """Run the gateway in front of one upstream; raises RuntimeError as `serving` does."""
+    with serving(_CANNED.format(upstream_port=upstream_port), cores) as served:
+        yield served.subject
+
+
+@contextmanager
+def serving(providers: str, cores: Cores) -> Iterator[Served]:
+    """Run `engine serve` with one worker and these providers and models, in the words of its configuration file.
 
     Raises RuntimeError, with the end of what it wrote, when it does not become ready.
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         port, config, log = free_port(), Path(directory) / "bench.toml", Path(directory) / "gateway.log"
-        config.write_text(
-            _GATEWAY.format(port=port, key=KEY, upstream_port=upstream_port, log=Path(directory) / "access.log")
-        )
+        access_log = Path(directory) / "access.log"
+        config.write_text(_SERVER.format(port=port, key=KEY, log=access_log) + providers)
         command = [sys.executable, "-m", "engine", "serve", "--config", str(config)]
         with running(command, on=cores.subject, environ=environment(), log=str(log)) as process:
             try:
@@ -109,7 +124,7 @@ def gateway(upstream_port: int, cores: Cores) -> Iterator[Subject]:
                 wait_ready(process, lambda: len(worker_pids(port)) == 1)
             except RuntimeError as exc:
                 raise RuntimeError(f"{exc}\n{log.read_text()[-2000:]}") from exc
-            yield Subject("gateway", port, tuple(worker_pids(port)))
+            yield Served(Subject("gateway", port, tuple(worker_pids(port))), access_log, log)
 
 
 def environment() -> dict[str, str]:

@@ -11,8 +11,8 @@ Embedded in a test:
         assert record.ending is Ending.PEER_CLOSED
 
 As a process: `python -m bench.upstream --port 0 [--unix PATH] [--script FILE] [--seed N] [--follow-stdin]` prints one
-JSON line when it listens. GET /_log, DELETE /_log, PUT /_script {"default": [...], "queue": [[...], ...]} and PUT /_gate/NAME
-do from outside what the attributes do from inside.
+JSON line when it listens. GET /_log, DELETE /_log, PUT /_script {"default": [...], "queue": [[...], ...]} and
+PUT /_gate/NAME do from outside what the attributes do from inside.
 
 The steps of a script are `bench.script`'s, the usual answer is `bench.answers`', which script a request gets and what
 its record holds is `bench.playbook`'s, and `bench.reply` performs it on a `bench.connection`. This file only listens.

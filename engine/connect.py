@@ -26,6 +26,7 @@ from trio.lowlevel import wait_writable
 
 from engine.net import Broken, ConnectError, Origin, Stream, connect_tls, host_port, without_delay
 from engine.proxy import HOST_NAME, Proxy, open_tunnel, proxy_for, proxy_from_url
+from engine.ungrouped import ungrouped
 
 __all__ = [
     "ConnectError",
@@ -139,7 +140,7 @@ async def _race(
             nursery.cancel_scope.cancel()
 
     try:
-        async with trio.open_nursery() as nursery:
+        async with ungrouped(), trio.open_nursery() as nursery:
             for target in targets:
                 failed = trio.Event()
                 nursery.start_soon(run, target, failed)

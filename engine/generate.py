@@ -17,7 +17,7 @@ from engine.downstream import Downstream
 from engine.entrant import Entrant
 from engine.exchange import Exchange, Outcome
 from engine.gateway import Gateway
-from engine.headers import answer_headers
+from engine.headers import PROVIDER_HEADER, answer_headers, race_headers
 from engine.hedge import Policy, Race
 from engine.passage import Passages
 from engine.relay import Relay
@@ -72,7 +72,8 @@ async def generate(gateway: Gateway, exchange: Exchange, downstream: Downstream)
             )
             failure = await relay.run()
             exchange.outcome = Outcome.OK if failure is None else Outcome.INCOMPLETE
-            await relay.attempt.settle()
+            if race.winner is not None:
+                await race.winner.attempt.settle()
         else:
             await _answer_whole(gateway, exchange, downstream, race, route)
     finally:
@@ -206,10 +207,10 @@ def _headers(gateway: Gateway, exchange: Exchange, dialect: Dialect, race: Race[
     Who answered is not known yet when a stream's head goes out with a comment, before there is a winner.
     """
     winner = race.winner
-    exchange.provider = winner.candidate.provider if winner is not None else None
     headers = answer_headers(exchange, dialect, gateway.config.server.cors_origins)
-    headers.append((b"x-hedgerow-attempts", b"%d" % race.started))
-    headers.append((b"x-hedgerow-hedged", b"true" if race.hedged else b"false"))
+    if winner is None:
+        headers = [header for header in headers if header[0] != PROVIDER_HEADER]
+    headers += race_headers(race.started, hedged=race.hedged)
     if winner is not None and winner.passage.dropped is not None:
         headers.append((b"x-hedgerow-dropped", winner.passage.dropped))
     return headers

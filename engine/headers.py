@@ -8,6 +8,8 @@ from adapters.dialects import Dialect
 from engine.exchange import Exchange
 from engine.http1 import Request, ResponseParser
 
+PROVIDER_HEADER = b"x-hedgerow-provider"
+
 CORS_EXPOSED = (
     b"x-request-id, x-hedgerow-provider, x-hedgerow-attempts, x-hedgerow-hedged, x-hedgerow-dropped, "
     b"retry-after, retry-after-ms, x-should-retry"
@@ -22,10 +24,15 @@ def answer_headers(exchange: Exchange, dialect: Dialect, cors_origins: tuple[str
     """Return the headers of every answer to `exchange`: request id, provider, and CORS for a browser that asked."""
     headers = [(name, exchange.request_id) for name in dialect.REQUEST_ID_HEADERS]
     if exchange.provider is not None:
-        headers.append((b"x-hedgerow-provider", exchange.provider.encode()))
+        headers.append((PROVIDER_HEADER, exchange.provider.encode()))
     if cors_origins:
         headers += cors_headers(exchange.request, cors_origins)
     return headers
+
+
+def race_headers(attempts: int, *, hedged: bool) -> list[tuple[bytes, bytes]]:
+    """Return the headers that say after how many attempts an answer, or an error, came, and whether two ran at once."""
+    return [(b"x-hedgerow-attempts", b"%d" % attempts), (b"x-hedgerow-hedged", b"true" if hedged else b"false")]
 
 
 def cors_headers(request: Request, origins: tuple[str, ...]) -> list[tuple[bytes, bytes]]:

@@ -21,6 +21,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import trio
 
 from adapters.errors import ClientError, Failure, GatewayError, Kind, UpstreamError
+from engine.ungrouped import ungrouped
 
 
 class Runnable(Protocol):
@@ -42,6 +43,10 @@ class Runnable(Protocol):
 
     def lose(self, error: UpstreamError | None = None) -> None:
         """Close it: another one won, or `error` says why it is given up. Synchronous, any number of times."""
+        ...
+
+    def close(self) -> None:
+        """Close it, for no reason that lies in it: nobody waits any more. Synchronous, any number of times."""
         ...
 
 
@@ -142,7 +147,12 @@ class Race(Generic[E]):
             raise self._nobody()
 
     def start_next(self) -> None:
-        """Start what is due at `next_at`: beside the slow one, or in the place of one that has had its time."""
+        """Start what is due at `next_at`: beside the slow one, or in the place of one that has had its time.
+
+        Not when one of them has said something in the same tick: `wait` decides about that first.
+        """
+        if self._told:
+            return
         now = self._now()
         for runner in self._running[:]:
             if now >= runner.gives_up_at:
@@ -179,10 +189,13 @@ class Race(Generic[E]):
         self._enter = None
 
     def close(self) -> None:
-        """Close all that run, but the winner."""
+        """Close all that run, but the winner; without one nobody has lost."""
         running, self._running, self._enter = self._running, [], None
         for runner in running:
-            runner.entrant.lose()
+            if self.winner is not None:
+                runner.entrant.lose()
+            else:
+                runner.entrant.close()
 
     async def _wait_for_any(self) -> None:
         """Let all of them wait side by side until one has something to say; it stands in `_told`, also if cancelled."""
@@ -196,7 +209,7 @@ class Race(Generic[E]):
                 self._told.append((runner, None))
             nursery.cancel_scope.cancel()
 
-        async with trio.open_nursery() as nursery:
+        async with ungrouped(), trio.open_nursery() as nursery:
             for runner in self._running:
                 nursery.start_soon(one, runner)
 
@@ -225,12 +238,14 @@ class Race(Generic[E]):
         if self._enter is None or self.started >= self._policy.attempts_max:
             self._enter = None
             return False
-        if budget is not None and not budget.withdraw():
+        if budget is not None and budget.tokens < 1:
             return False
         entrant = self._enter()
         if entrant is None:
             self._enter = None
             return False
+        if budget is not None:
+            budget.withdraw()
         self.started += 1
         started = entrant.started
         runner = Runner(entrant, started + entrant.hedge_seconds, started + self._policy.attempt_seconds)
@@ -264,6 +279,10 @@ class Race(Generic[E]):
         self.close()
 
     def _verdict(self) -> GatewayError:
-        """Return what the client is told: the failure that says when to come back, if any does, else the last."""
-        waits = [error for error in self._errors if error.failure.status in {429, 503, 529}]
-        return (waits or self._errors)[-1]
+        """Return what the client is told: the last failure that says when to come back, else the last there is.
+
+        That somebody does not know the model says nothing about those who do.
+        """
+        failures = [error for error in self._errors if isinstance(error, UpstreamError)]
+        waits = [error for error in failures if error.failure.status in {429, 503, 529}]
+        return (waits or failures or self._errors)[-1]

@@ -74,9 +74,10 @@ class Passages:
     def to(self, candidate: Candidate) -> Passage:
         """Return how the request passes to `candidate`. Raises `ClientError` when it cannot be carried over."""
         able = capabilities.of(candidate.model)
-        spoken = self._spoken(candidate, able)
-        if spoken == self._exchange.surface.dialect:
+        if self._is_native(candidate, able):
             return self._native(candidate)
+        # Translated, it may as well go where the model can do most: think and call tools at once.
+        spoken = candidate.endpoint.spoken(self._exchange.surface.dialect, able.dialects or able.tool_dialects)
         return self._translated(candidate, spoken, able)
 
     def estimated(self, candidate: Candidate) -> bytes | None:
@@ -84,7 +85,7 @@ class Passages:
 
         Raises `ClientError` 404 for any other action that its dialect does not have.
         """
-        if self._spoken(candidate, capabilities.of(candidate.model)) == self._exchange.surface.dialect:
+        if self._is_native(candidate, capabilities.of(candidate.model)):
             return None
         conversation = self._dialect.read_conversation(self._asked, Losses(Policy.SILENT))
         counted = self._dialect.estimated_count(self._exchange.argument, estimates.input_tokens(conversation))
@@ -93,8 +94,9 @@ class Passages:
             raise ClientError(Failure(404, Kind.NOT_FOUND, message, code="model_not_found", param="model"))
         return counted
 
-    def _spoken(self, candidate: Candidate, able: Capabilities) -> str:
-        return candidate.endpoint.spoken(self._exchange.surface.dialect, able.dialects)
+    def _is_native(self, candidate: Candidate, able: Capabilities) -> bool:
+        name = self._exchange.surface.dialect
+        return candidate.endpoint.spoken(name, able.dialects) == name
 
     def _native(self, candidate: Candidate) -> Passage:
         dialect, asked, endpoint = self._dialect, self._asked, candidate.endpoint

@@ -20,7 +20,7 @@ from engine.downstream import ClientGone, Downstream, Reply
 from engine.exchange import Exchange, Outcome
 from engine.gateway import Gateway
 from engine.generate import generate
-from engine.headers import answer_headers
+from engine.headers import answer_headers, race_headers
 from engine.http1 import Request
 from engine.layers.authenticate import authenticate
 from engine.layers.record import record
@@ -66,8 +66,10 @@ async def serve_exchange(gateway: Gateway, request: Request, match: Match, downs
     except ClientGone:
         exchange.outcome = Outcome.CLIENT_GONE
     except trio.Cancelled:
-        # While draining it is more likely our own patience that ended than the client's.
-        exchange.outcome = Outcome.INCOMPLETE if gateway.draining else Outcome.CLIENT_GONE
+        # A stream that has its outcome is all with the client, who may hang up before the upstream's last chunk.
+        if not exchange.stream or exchange.outcome is None:
+            # While draining it is more likely our own patience that ended than the client's.
+            exchange.outcome = Outcome.INCOMPLETE if gateway.draining else Outcome.CLIENT_GONE
         raise
     except Exception:
         logger.exception("bug in exchange %s", exchange.request_id.decode())
@@ -88,6 +90,7 @@ async def refuse(gateway: Gateway, exchange: Exchange, downstream: Downstream, f
             headers = [
                 (b"content-type", b"application/json"),
                 *answer_headers(exchange, dialect, gateway.config.server.cors_origins),
+                *(race_headers(len(exchange.attempts), hedged=exchange.hedged) if exchange.attempts else ()),
                 *failure.headers,
             ]
             body = dialect.refusal_body(failure, exchange.argument, exchange.request.query)

@@ -91,7 +91,9 @@ class Relay:
         assert winner is not None
         attempt = self._attempt = winner.attempt
         assert attempt.tap is not None
-        self.timeouts = attempt.candidate.timeouts
+        candidate = attempt.candidate
+        self.timeouts = candidate.timeouts
+        self.exchange.provider, self.exchange.upstream_model = candidate.provider, candidate.model
         self.exchange.ttft_seconds = trio.current_time() - self.exchange.started
         try:
             ready = b"".join(attempt.ready)

@@ -24,7 +24,7 @@ from engine.http1 import ProtocolError, ResponseParser
 from engine.net import Broken, ConnectError, Stream
 from engine.pool import Lease, PoolFull
 from engine.route import Candidate
-from engine.upstream_failures import broken, no_connection
+from engine.upstream_failures import BROKEN_CAUSES, broken, no_connection
 
 ERROR_BODY_BYTES_MAX = 1 << 20
 """How much of an upstream's error answer is read; more is cut, since only its envelope is wanted."""
@@ -257,13 +257,13 @@ class Attempt:
         return UpstreamError(failure, cause=cause, retryable=retryable)
 
     def in_band(self, failure: Failure) -> GatewayError:
-        """Note an error that came inside of a 2xx answer; return the error to raise while nothing was sent.
+        """Note what is wrong inside of a 2xx answer; return the error to raise while nothing was sent.
 
         Its provider judges it as it does an error answer: the request's fault is a `ClientError`, what another attempt
         may cure a retryable `UpstreamError`.
         """
         retryable = self.candidate.endpoint.config.provider.retryable(failure)
-        return self._judged(failure, cause="in_band", retryable=retryable)
+        return self._judged(failure, cause=BROKEN_CAUSES.get(failure.code or "", "in_band"), retryable=retryable)
 
     # -- the stages --
 
@@ -341,7 +341,7 @@ class Attempt:
         """Collect the body in `ready`; None when it grows beyond `bytes_max`."""
         assert self._lease is not None
         if self._parser.complete and not self.ready:
-            return self._early
+            return self._early if len(self._early) <= bytes_max else None
         if self._early:
             self.ready.append(self._early)
             self._early = b""

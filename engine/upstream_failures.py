@@ -20,6 +20,14 @@ CONNECT_WORDS = {
     "proxy": "the proxy did not let us through",
 }
 
+BROKEN_CAUSES: dict[str, str] = {
+    "stream_incomplete": "incomplete",
+    "upstream_protocol_error": "garbage",
+    "event_too_large": "oversize",
+    "empty_answer": "empty",
+}
+"""The causes of the gateway's own verdicts on a 2xx answer, by code; what the upstream itself says is `in_band`."""
+
 
 def no_connection(provider: str, exc: Exception, seconds: float) -> tuple[Failure, str]:
     """Return failure and cause of a connection that did not come about within `seconds`."""

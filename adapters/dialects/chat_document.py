@@ -15,9 +15,9 @@ from msgspec import Raw
 
 from adapters import lenient
 from adapters.dialects import Answer
-from adapters.dialects.chat_errors import finish_error, read_error
+from adapters.dialects.chat_errors import finish_error, nothing_said, read_error
 from adapters.dialects.chat_usage import PlainUsage, read_usage
-from adapters.errors import Failure, Kind
+from adapters.errors import Failure
 from adapters.raw import NOTHING, says, written
 from adapters.upstream_errors import not_this_dialect
 from adapters.usage import Usage
@@ -143,8 +143,7 @@ def _read_any_answer(body: bytes) -> Answer:
         return Answer(failure=not_this_dialect(body, "an answer"))
     failure, usage = document.failure(), document.read_usage()
     if failure is None and not document.choices:
-        message = "The upstream answered without any choice."
-        failure = Failure(502, Kind.UPSTREAM, message, code="empty_answer")
+        failure = nothing_said()
     content = failure is None and any(choice.has_content() for choice in document.choices or ())
     return Answer(usage, content, failure)
 

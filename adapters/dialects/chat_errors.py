@@ -106,6 +106,11 @@ def finish_error() -> Failure:
     return _failure(Words("The upstream ended the answer with finish_reason 'error'."))
 
 
+def nothing_said() -> Failure:
+    """Return what an answer without any choice means, or a stream that ends before any said or finished something."""
+    return Failure(502, Kind.UPSTREAM, "The upstream answered without any choice.", code="empty_answer")
+
+
 def _failure(words: Words) -> Failure:
     status = words.status or STATUS_BY_WORD.get(words.code or "") or STATUS_BY_WORD.get(words.type or "") or 502
     if status == 401:

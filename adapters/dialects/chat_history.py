@@ -11,6 +11,7 @@ one stands for what a client has dropped, since the member may not be missing. N
 
 import re
 from collections.abc import Iterable
+from itertools import groupby, pairwise
 
 from msgspec.structs import replace
 
@@ -24,6 +25,9 @@ from adapters.target import Target
 from adapters.tool_calls import custom_input, ids
 
 Message = dict[str, object]
+
+_SYSTEM, _ASSISTANT, _TOOL = Role.SYSTEM, Role.ASSISTANT, Role.TOOL
+"""Looked up once: an Enum's member costs 0.1 us each time it is reached through its class (3.11)."""
 
 ERROR = "Error: "
 NO_TEXT = "(The result follows in the next message.)"
@@ -48,15 +52,19 @@ class History:
             turns = [*_one_system(system), *history.folded(rest)]
         messages: list[Message] = []
         for turn in _joined(turns):
-            if turn.role is Role.TOOL:
+            role = turn.role
+            if role is _TOOL:
                 messages += self._results(turn)
-            elif turn.role is Role.ASSISTANT:
-                messages += self._assistant(turn)
-            elif turn.role is Role.SYSTEM:
-                role = "developer" if self._capabilities.developer_role else "system"
-                messages.append({"role": role, "content": _text(turn.parts, "\n\n"), **self._speaker(turn)})
+            elif role is _ASSISTANT:
+                plain = self._plain_assistant(turn)
+                messages += self._assistant(turn) if plain is None else [plain]
+            elif role is _SYSTEM:
+                word = "developer" if self._capabilities.developer_role else "system"
+                messages.append({"role": word, "content": _text(turn.parts, "\n\n"), **self._speaker(turn)})
             else:
-                messages.append({"role": "user", "content": self._content(turn.parts), **self._speaker(turn)})
+                text = _plain_text(turn.parts)
+                content = self._content(turn.parts) if text is None else text
+                messages.append({"role": "user", "content": content, **self._speaker(turn)})
         return messages
 
     def _speaker(self, turn: Turn) -> Message:
@@ -81,6 +89,24 @@ class History:
         return written or ""
 
     # -- the assistant's -----------------------------------------------------------------------------------------------
+
+    def _plain_assistant(self, turn: Turn) -> Message | None:
+        """Return the message of text and calls alone; None leaves it to `_assistant`: reasoning, refusals, media."""
+        texts: list[str] = []
+        calls: list[Message] = []
+        for part in turn.parts:
+            if isinstance(part, Text):
+                texts.append(part.text)
+            elif isinstance(part, Call):
+                calls.append(self._call(part))
+            else:
+                return None
+        text = "".join(texts)
+        if turn.name is not None or not (text or calls) or (calls and self._capabilities.reasoning_back):
+            return None
+        if not calls:
+            return {"role": "assistant", "content": text}
+        return {"role": "assistant", "content": text or None, "tool_calls": calls}
 
     def _assistant(self, turn: Turn) -> list[Message]:
         calls = [part for part in turn.parts if isinstance(part, Call)]
@@ -108,7 +134,7 @@ class History:
         arguments = call.arguments
         if call.custom:
             arguments = custom_input.wrap(arguments)
-        elif not arguments.strip():
+        elif not arguments or arguments.isspace():
             arguments = "{}"
         return {
             "id": ids.conforming(call.id, self._capabilities.call_ids),
@@ -155,6 +181,10 @@ class History:
             if not isinstance(result, Result):
                 continue
             call_id = ids.conforming(result.call_id, self._capabilities.call_ids)
+            text = None if result.is_error else _plain_text(result.parts)
+            if text is not None:
+                messages.append({"role": "tool", "tool_call_id": call_id, "content": text})
+                continue
             media = [part for part in result.parts if isinstance(part, Media) and part.text is None]
             messages.append({"role": "tool", "tool_call_id": call_id, "content": self._told(result, bool(media))})
             if media:
@@ -175,6 +205,15 @@ class History:
         return "\n\n".join(texts)
 
 
+def _plain_text(parts: tuple[Part, ...]) -> str | None:
+    """Return the text of parts that are one text, as nearly all are; None for all others."""
+    if len(parts) == 1:
+        part = parts[0]
+        if isinstance(part, Text):
+            return part.text
+    return None
+
+
 def _is_on_call(part: Reasoning) -> bool:
     return part.signature is not None and part.signature.kind == ON_CALL
 
@@ -192,10 +231,12 @@ def _one_system(turns: list[Turn]) -> list[Turn]:
 
 def _joined(turns: list[Turn]) -> list[Turn]:
     """Return the turns with consecutive ones of the assistant's as one; behind calls their results stand."""
+    if not any(turn.role is _ASSISTANT and next_one.role is _ASSISTANT for turn, next_one in pairwise(turns)):
+        return turns
     joined: list[Turn] = []
-    for turn in turns:
-        if joined and turn.role is Role.ASSISTANT and joined[-1].role is Role.ASSISTANT:
-            joined[-1] = replace(joined[-1], parts=(*joined[-1].parts, *turn.parts))
-        else:
-            joined.append(turn)
+    for is_assistant, run in groupby(turns, lambda turn: turn.role is _ASSISTANT):
+        listed = list(run)
+        if is_assistant and len(listed) > 1:
+            listed = [replace(listed[0], parts=tuple(part for turn in listed for part in turn.parts))]
+        joined += listed
     return joined

@@ -20,21 +20,21 @@ MESSAGES = "messages"
 """The member of a request that holds the conversation."""
 
 
-class ImageUrl(Struct):
+class ImageUrl(Struct, gc=False):
     """Where an image is: an address, or a `data:` one that holds it."""
 
     url: str
     detail: str | None = None
 
 
-class InputAudio(Struct):
+class InputAudio(Struct, gc=False):
     """A sound, base64."""
 
     data: str
     format: str | None = None
 
 
-class File(Struct):
+class File(Struct, gc=False):
     """A file: as a `data:` address, or as the provider's own id."""
 
     file_data: str | None = None
@@ -42,13 +42,13 @@ class File(Struct):
     filename: str | None = None
 
 
-class CacheMark(Struct):
+class CacheMark(Struct, gc=False):
     """A mark that the prompt up to here may be cached."""
 
     ttl: str | None = None
 
 
-class ContentPart(Struct):
+class ContentPart(Struct, gc=False):
     """One part of a content array. `cache_control` is what other dialects' marks are called, and aggregators'."""
 
     type: str
@@ -62,21 +62,21 @@ class ContentPart(Struct):
     cache_control: CacheMark | None = None
 
 
-class MessageFunction(Struct):
+class MessageFunction(Struct, gc=False):
     """A call's function."""
 
     name: str
     arguments: str | None = None
 
 
-class MessageCustom(Struct):
+class MessageCustom(Struct, gc=False):
     """A free-form call's tool."""
 
     name: str
     input: str | None = None
 
 
-class MessageCall(Struct):
+class MessageCall(Struct, gc=False):
     """A call of an earlier turn."""
 
     id: str | None = None
@@ -84,13 +84,13 @@ class MessageCall(Struct):
     custom: MessageCustom | None = None
 
 
-class MessageAudio(Struct):
+class MessageAudio(Struct, gc=False):
     """A reference to a sound that the model made in an earlier turn."""
 
     id: str | None = None
 
 
-class Message(Struct):
+class Message(Struct, gc=False):
     """One message. The members from `reasoning_content` on are vendors'."""
 
     role: str

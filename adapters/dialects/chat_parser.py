@@ -25,7 +25,7 @@ from adapters.dialects.chat_chunk import (
     read_plainly,
     read_strictly,
 )
-from adapters.dialects.chat_errors import finish_error, read_error
+from adapters.dialects.chat_errors import finish_error, nothing_said, read_error
 from adapters.dialects.chat_halves import Halves
 from adapters.dialects.chat_reasoning import Thoughts, entries, word
 from adapters.dialects.chat_usage import read_usage
@@ -65,6 +65,9 @@ AUDIO_MEDIA_TYPE = "audio/pcm"
 _CONTENT = Stage.CONTENT
 _DATA = b"data: "
 _DATA_AT = len(_DATA)
+_LF = b"\n"[0]
+"""As a number: bytes are searched for it in a quarter of the time."""
+
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -98,12 +101,11 @@ class Parser(parser.Parser):
     # -- the parser's hooks --------------------------------------------------------------------------------------------
 
     def _plain(self, event: bytes) -> bool:
-        return event.startswith(_DATA) and event.find(b"\n", _DATA_AT) < 0 and self._is_plain(event[_DATA_AT:])
-
-    def _is_plain(self, payload: bytes) -> bool:
-        """Whether it was a chunk that needed no second look; then it is told."""
         alternative = self._current
-        if self._halves.joiners or alternative.index:
+        if self._halves.joiners or alternative.index or not event.startswith(_DATA):
+            return False
+        payload = event[_DATA_AT:]
+        if _LF in payload:
             return False
         try:
             delta = read_plainly(payload).choices[0].delta
@@ -156,7 +158,7 @@ class Parser(parser.Parser):
         if says(answer.error):
             return read_error(answer.error)
         if not answer.choices:
-            return Failure(502, Kind.UPSTREAM, "The upstream answered without any choice.", code="empty_answer")
+            return nothing_said()
         self._begin_answer(answer.id or "", answer.model or "", answer.created or 0)
         if says(answer.usage):
             self._count(answer.usage)
@@ -188,7 +190,10 @@ class Parser(parser.Parser):
         """Take a payload that is no chunk as documented; return the chunk it is all the same."""
         stripped = payload.strip()
         if stripped == END_MARK:
-            self._complete()
+            if self.stage is Stage.OPENING and not any(each.is_finished for each in self._alternatives.values()):
+                self._fail(nothing_said())
+            else:
+                self._complete()
             return None
         chunk = read_leniently(payload)
         if chunk is not None:

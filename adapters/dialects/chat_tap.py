@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from adapters import sse
 from adapters.dialects.chat_document import Choice, Document, read_document
-from adapters.dialects.chat_errors import error_event
+from adapters.dialects.chat_errors import error_event, nothing_said
 from adapters.dialects.chat_rewriting import (
     has_reconnection_fields,
     without_null_choices,
@@ -144,6 +144,9 @@ class Tap(EventTap):
         if payload is None:
             return self._block_without_payload(block)
         if payload.strip() == _DONE_PAYLOAD:
+            if self.stage is Stage.OPENING and not self._finished_choices:
+                self._fail(nothing_said())
+                return b""
             self._become(Stage.DONE)
             return DONE
         document = read_document(payload)

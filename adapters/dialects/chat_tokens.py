@@ -42,6 +42,10 @@ class Place(NamedTuple):
     end: int
 
 
+PLACE_MEMBERS = ("after_calls", "after_text", "start_index", "end_index")
+"""What an entry says of its place, in the order of `Place`."""
+
+
 def entry(signature: Signature, index: int, place: Place) -> dict[str, object]:
     """Return the entry that carries a signature."""
     return {
@@ -69,8 +73,7 @@ def restored(
         data = detail.get("data")
         signature = signatures.unpack(data) if isinstance(data, str) else None
         if signature is not None:
-            place = Place(*(count(detail.get(name)) for name in ("after_calls", "after_text", "start_index")), 0)
-            found.append((place._replace(end=count(detail.get("end_index"))), signature))
+            found.append((Place._make(count(detail.get(name)) for name in PLACE_MEMBERS), signature))
     if not found:
         return None
     parts: list[Part] = []

@@ -6,6 +6,7 @@
 
 from typing import Any
 
+import msgspec
 from msgspec import Raw
 
 from adapters.body_fields import wrong_type
@@ -30,7 +31,7 @@ def read_tools(fields: Members, losses: Losses, paths: dict[str, str]) -> tuple[
     entries = member(fields, "tools", list[ToolEntry])
     if entries is None:
         functions = member(fields, "functions", list[FunctionTool]) or []
-        return tuple(_function(function) for function in functions)
+        return tuple(_function(function, f"functions[{index}]") for index, function in enumerate(functions))
     tools: list[Tool] = []
     for index, entry in enumerate(entries):
         path = f"tools[{index}]"
@@ -42,7 +43,7 @@ def read_tools(fields: Members, losses: Losses, paths: dict[str, str]) -> tuple[
                 raise missing(f"{path}.function")
             if entry.function.strict:
                 paths.setdefault("strict_schema", f"{path}.function.strict")
-            tools.append(_function(entry.function, cache))
+            tools.append(_function(entry.function, f"{path}.function", cache))
         elif entry.type == "custom":
             if entry.custom is None:
                 raise missing(f"{path}.custom")
@@ -98,8 +99,11 @@ def _named(entry: dict[str, Any], path: str) -> str:
     return name
 
 
-def _function(function: FunctionTool, cache: Cache | None = None) -> Tool:
+def _function(function: FunctionTool, path: str, cache: Cache | None = None) -> Tool:
     schema = _given(function.parameters)
+    begin = bytes(memoryview(schema)[:1]) if schema is not None else b"{"
+    if schema is not None and begin != b"{":
+        raise wrong_type(f"{path}.parameters", "an object", [] if begin == b"[" else msgspec.json.decode(schema))
     return Tool(function.name, function.description or "", schema, function.strict, cache=cache)
 
 

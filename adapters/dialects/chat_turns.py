@@ -33,6 +33,9 @@ ROLES = {
 }
 FUNCTION_CALL = "function_call"
 
+_ASSISTANT, _TOOL = Role.ASSISTANT, Role.TOOL
+"""Looked up once: an Enum's member costs 0.1 us each time it is reached through its class (3.11)."""
+
 
 class Turns:
     """Reads messages one by one. `paths` gets the places of what writers may have to refuse."""
@@ -50,20 +53,76 @@ class Turns:
         """Return the turns. Raises `ClientError` 400 that names the message and the member."""
         results: list[Part] = []
         for index, message in enumerate(messages):
-            path = f"messages[{index}]"
             role = ROLES.get(message.role)
+            if role is _TOOL:
+                result = self._plain_result(message)
+                if result is not None:
+                    results.append(result)
+                    continue
+            elif role is not None:
+                turn = self._plain_turn(role, message)
+                if turn is not None:
+                    if results:
+                        self._close(results)
+                    self._turns.append(turn)
+                    continue
+            path = f"messages[{index}]"
             if role is None:
                 raise invalid(f"{path}.role", message.role, ", ".join(f"'{known}'" for known in ROLES))
-            if role is Role.TOOL:
+            if role is _TOOL:
                 results.append(self._result(message, index, path))
                 continue
             self._close(results)
-            parts = self._assistant(message, index, path) if role is Role.ASSISTANT else self._content(message, path)
+            parts = self._assistant(message, index, path) if role is _ASSISTANT else self._content(message, path)
             if message.name:
                 self._paths.setdefault("speaker", f"{path}.name")
             self._turns.append(Turn(role, tuple(parts), message.name or None))
         self._close(results)
         return tuple(self._turns)
+
+    def _plain_turn(self, role: Role, message: Message) -> Turn | None:
+        """Return the turn of a nameless message that holds plain text, and the assistant's calls of functions.
+
+        None leaves it to `_content` and `_assistant`: content in parts, what vendors have added, what is wrong.
+        """
+        content = message.content
+        if (content is not None and type(content) is not str) or message.name:
+            return None
+        if role is not _ASSISTANT:
+            return Turn(role, (Text(content or ""),))
+        if (
+            message.refusal
+            or message.function_call is not None
+            or message.audio is not None
+            or message.reasoning_content is not NOTHING
+            or message.reasoning is not NOTHING
+            or message.reasoning_details is not NOTHING
+            or message.annotations is not NOTHING
+            or message.images is not NOTHING
+        ):
+            return None
+        if not message.tool_calls:
+            return Turn(role, (Text(content or ""),))
+        parts: list[Part] = [Text(content)] if content else []
+        calls: dict[str, Call] = {}
+        for given in message.tool_calls:
+            call_id, function = given.id, given.function
+            if not call_id or function is None or given.custom is not None:
+                return None
+            call = calls[call_id] = Call(call_id, function.name, function.arguments or "")
+            parts.append(call)
+        self._calls.update(calls)
+        return Turn(role, tuple(parts))
+
+    def _plain_result(self, message: Message) -> Result | None:
+        """Return a result that is plain text; None leaves it to `_result`: older forms, content in parts."""
+        content, call_id = message.content, message.tool_call_id
+        if type(content) is not str or call_id is None or message.role != "tool":
+            return None
+        call = self._calls.get(call_id)
+        if call is None:
+            return Result(call_id, (Text(content),), name=message.name)
+        return Result(call_id, (Text(content),), name=call.name, custom=call.custom)
 
     def _close(self, results: list[Part]) -> None:
         if results:
@@ -167,18 +226,18 @@ def _thoughtful(message: Message, text: tuple[Part, ...], calls: tuple[Part, ...
 
 def _reasoning(details: list[dict[str, Any]], thought: str) -> list[Part]:
     """Return the reasoning that another server of this dialect said, item by item if it said which is which."""
-    items: dict[object, Reasoning] = {}
+    texts: dict[str, list[str]] = {}
+    signatures: dict[str, Signature] = {}
     for position, detail in enumerate(details):
-        key = detail.get("index", position)
-        said = word(detail.get("text")) or word(detail.get("summary"))
+        key = str(detail.get("index", position))
+        texts.setdefault(key, []).append(word(detail.get("text")) or word(detail.get("summary")))
         kind, value = (SIGNED, word(detail.get("signature"))) if detail.get("signature") else (ENCRYPTED, "")
         value = value or word(detail.get("data"))
-        known = items.get(str(key), Reasoning())
-        signature = known.signature
         if value and not is_token(value):
-            signature = Signature(DIALECT, "", value, f"{kind}:{word(detail.get('format'))}", word(detail.get("id")))
-        items[str(key)] = Reasoning(known.text + said, signature, hidden=not (known.text + said))
-    found = [item for item in items.values() if item.text or item.signature]
+            kind = f"{kind}:{word(detail.get('format'))}"
+            signatures[key] = Signature(DIALECT, "", value, kind, word(detail.get("id")))
+    items = ((signatures.get(key), "".join(pieces)) for key, pieces in texts.items())
+    found = [Reasoning(text, signature, hidden=not text) for signature, text in items if text or signature]
     if thought and not any(item.text for item in found):
         found.insert(0, Reasoning(thought))
     return list(found)

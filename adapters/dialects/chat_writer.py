@@ -7,6 +7,7 @@ OpenAI alone has go to models that take its newer role (`developer_role`): `verb
 request is written: equal conversations give equal bytes, which keeps the upstream's prompt cache.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -14,7 +15,19 @@ from msgspec import Raw
 
 from adapters import effort
 from adapters.capabilities import Capabilities, Thinking
-from adapters.conversation import ChoiceKind, Conversation, Format, FormatKind, Result, Role, Text, Tool
+from adapters.conversation import (
+    Call,
+    ChoiceKind,
+    Conversation,
+    Format,
+    FormatKind,
+    Media,
+    Result,
+    Role,
+    Text,
+    Tool,
+    Turn,
+)
 from adapters.dialects.chat_history import History
 from adapters.dialects.chat_message import MESSAGES
 from adapters.json_body import Members
@@ -42,6 +55,7 @@ BUDGET_WORDS = {"minimal": "low", "xhigh": "high", "max": "high"}
 
 _ENCODER = msgspec.json.Encoder()
 _MEMBERS = msgspec.json.Decoder(dict[str, Raw])
+_CACHEABLE = (Text, Call, Media, Result)
 _COMPOSED = frozenset({"properties", "anyOf", "oneOf", "allOf", "$ref", "not", "if"})
 _NO_PARAMETERS: dict[str, object] = {"type": "object", "properties": {}}
 
@@ -260,7 +274,7 @@ class _Writer:
             self._note("user")
         if asked.metadata is not None:
             self._note("metadata")
-        if any(getattr(part, "cache", None) is not None for turn in asked.turns for part in turn.parts):
+        if _has_cache_marks(asked.turns):
             self._note("cache")
         if asked.turns and asked.turns[-1].role is Role.ASSISTANT and not self._capabilities.prefill:
             self._note("prefill")
@@ -268,6 +282,14 @@ class _Writer:
     @property
     def _is_first_party(self) -> bool:
         return self._capabilities.developer_role
+
+
+def _has_cache_marks(turns: Iterable[Turn]) -> bool:
+    for turn in turns:
+        for part in turn.parts:
+            if isinstance(part, _CACHEABLE) and part.cache is not None:
+                return True
+    return False
 
 
 def _instruct(messages: list[dict[str, object]], text: str) -> None:

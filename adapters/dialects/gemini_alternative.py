@@ -111,6 +111,19 @@ class Alternative:
         else:
             self._other_part(part, signature)
 
+    def plain_text(self, text: str, *, thought: bool) -> bool:
+        """Tell text if nothing waits that has to go first, and return whether it was told."""
+        if self._halves is not None or self._held is not None:
+            return False
+        if self._assembler is not None or self._signature is not None:
+            return False
+        if thought:
+            self._emitter.reasoning(text)
+        else:
+            self._offsets.add(text)
+            self._emitter.text(text)
+        return True
+
     def grounding(self, metadata: Raw, recitations: Raw) -> None:
         """Note a `groundingMetadata` and a `citationMetadata`; either may say nothing."""
         if says(metadata) or says(recitations):

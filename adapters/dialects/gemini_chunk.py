@@ -91,6 +91,40 @@ decode = _DECODER.decode
 """The typed reading; raises what `read_chunk` answers with the lenient one."""
 
 
+class _PlainPart(Struct, rename="camel", gc=False):
+    text: str
+    thought: bool = False
+    thought_signature: None = None
+
+
+class _PlainContent(Struct, gc=False):
+    parts: tuple[_PlainPart]
+
+
+class _PlainCandidate(Struct, rename="camel", gc=False):
+    content: _PlainContent
+    index: int = 0
+    finish_reason: None = None
+    grounding_metadata: None = None
+    citation_metadata: None = None
+
+
+class _Counted(Struct, rename="camel", gc=False):
+    prompt_token_count: int
+
+
+class _PlainChunk(Struct, rename="camel", gc=False):
+    candidates: tuple[_PlainCandidate]
+    usage_metadata: _Counted | None = None
+    prompt_feedback: None = None
+    error: None = None
+
+
+decode_plain = msgspec.json.Decoder(_PlainChunk).decode
+"""The reading of a piece of text, as nearly all chunks are: one unsigned part of one alternative that goes on, and a
+usage that counts the prompt. The types refuse everything else, with the errors that `decode` raises."""
+
+
 def read_chunk(payload: bytes) -> Chunk | None:
     """Return what a payload or body says, None when it is not a JSON object. Never raises."""
     with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):

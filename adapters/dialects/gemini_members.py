@@ -118,6 +118,18 @@ class Members:
         listed = _decoded(_LIST.decode, raw, path, "an array")
         return [opened(each, f"{path}[{index}]") for index, each in enumerate(listed)]
 
+    def items(self, name: str) -> list[Raw]:
+        """Return a list undecoded; one object stands for a list of it. `item_path` says where they stand."""
+        raw = self.raw(name)
+        if raw is None:
+            return []
+        return [raw] if begins(raw, b"{") else _decoded(_LIST.decode, raw, self.path_of(name), "an array")
+
+    def item_path(self, name: str, index: int) -> str:
+        """Return the path of a list's item as the client wrote it."""
+        path, raw = self.path_of(name), self.raw(name)
+        return path if raw is not None and begins(raw, b"{") else f"{path}[{index}]"
+
     def note_others(self, losses: Losses, known: Collection[str]) -> None:
         """Note every member that is not among the known ones."""
         for name in self._members:

@@ -15,7 +15,7 @@ import msgspec
 
 from adapters import sse
 from adapters.dialects.gemini_alternative import Alternative
-from adapters.dialects.gemini_chunk import Candidate, Chunk, Feedback, OddChunk, decode, read_chunk
+from adapters.dialects.gemini_chunk import Candidate, Chunk, Feedback, OddChunk, decode, decode_plain, read_chunk
 from adapters.dialects.gemini_document import read_usage
 from adapters.dialects.gemini_errors import read_error
 from adapters.emitter import Emitter
@@ -62,6 +62,7 @@ _UNSPECIFIED = "UNSPECIFIED"
 _COUNTS = b'TokenCount"'
 _PLAIN = b"data: {"
 _LF, _CR = 10, 13
+_REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Parser(BaseParser):
@@ -80,7 +81,7 @@ class Parser(BaseParser):
         self._alternative = Alternative(self.emitter, self.scope)
         self._alternatives = {0: self._alternative}
         self._uncounted = b""
-        """The last usage reported, while it is not decoded."""
+        """The last chunk that reports usage, or that of it, while it is not decoded."""
 
     @property
     def usage(self) -> Usage | None:
@@ -93,16 +94,20 @@ class Parser(BaseParser):
     def _plain(self, event: bytes) -> bool:
         if event[:7] != _PLAIN or _LF in event or _CR in event:
             return False
+        payload = event[6:]
         try:
-            chunk = decode(event[6:])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            chunk = decode_plain(payload)
+        except _REFUSALS:
             return False
-        candidates = chunk.candidates
-        if not candidates or chunk.error is not NOTHING or chunk.prompt_feedback is not None:
+        candidate = chunk.candidates[0]
+        part = candidate.content.parts[0]
+        text = part.text
+        if not text or candidate.index != self._index:
             return False
-        if len(candidates) > 1 or candidates[0].finish_reason is not None:
+        if not self._alternative.plain_text(text, thought=part.thought):
             return False
-        self._chunk(chunk)
+        if chunk.usage_metadata is not None:
+            self._uncounted = payload
         return True
 
     def _payload(self, payload: bytes, name: bytes) -> None:
@@ -146,9 +151,8 @@ class Parser(BaseParser):
         """Tell what a chunk says; return the failure it is."""
         if chunk.error is not NOTHING and says(chunk.error):
             return read_error(chunk.error)
-        counts = bytes(chunk.usage_metadata)
-        if _COUNTS in counts:
-            self._uncounted = counts
+        if _COUNTS in bytes(chunk.usage_metadata):
+            self._uncounted = b'{"usageMetadata":%b}' % bytes(chunk.usage_metadata)
         if not self.content and (chunk.candidates or chunk.response_id):
             self._begin_answer(chunk.response_id or "", chunk.model_version or "")
             # An emitter may have a use for the size of the prompt before anything else.
@@ -171,8 +175,8 @@ class Parser(BaseParser):
     def _count(self) -> None:
         """Report the usage that was noted last."""
         if self._uncounted:
-            usage = read_usage(self._uncounted)
-            self._uncounted = b""
+            chunk, self._uncounted = read_chunk(self._uncounted), b""
+            usage = read_usage(chunk.usage_metadata) if chunk is not None else None
             if usage is not None:
                 self.emitter.usage_report(usage)
 

@@ -7,6 +7,7 @@ is read from its inner request, if it has one.
 """
 
 from collections.abc import Iterable
+from functools import partial
 
 from adapters.conversation import Conversation, Format, FormatKind, Role, Sampling, Thought, Turn
 from adapters.dialects import Request
@@ -60,7 +61,10 @@ def read_conversation(request: Request, losses: Losses) -> Conversation:
     generation = members.object("generationConfig") or Members({}, "generationConfig")
     generation.note_others(losses, _GENERATION)
     turns_reader = TurnsReader(losses, detail_of(generation.word("mediaResolution")))
-    turns = (*read_system(_system(members)), *turns_reader.read(members.objects("contents")))
+    turns = (
+        *read_system(_system(members)),
+        *turns_reader.read(members.items("contents"), partial(members.item_path, "contents")),
+    )
     offered = read_tools(members.objects("tools"), losses)
     names = Names(ToolName(tool.name) for tool in offered.tools)
     choice = read_choice(members.object("toolConfig"), names, losses)

@@ -27,6 +27,7 @@ _DECLARATION = (
 )
 _SEARCHES = ("googleSearch", "googleSearchRetrieval")
 _KINDS = {"AUTO": ChoiceKind.AUTO, "VALIDATED": ChoiceKind.AUTO, "ANY": ChoiceKind.ANY, "NONE": ChoiceKind.NONE}
+_COUNT = re.compile("[0-9]{1,18}")
 _UPPER_CASE_TYPE = re.compile(rb'"type"\s*:\s*\[?\s*"[A-Z]')
 _TYPES = frozenset({"string", "number", "integer", "boolean", "array", "object", "null"})
 _COUNTS = frozenset({"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"})
@@ -117,7 +118,7 @@ def _json_schema(schema: object, path: str, depth: int) -> object:
         if read is not None:
             converted[keyword] = read(value, path, depth + 1)
         elif keyword in _COUNTS:
-            converted[keyword] = int(value) if isinstance(value, str) and value.isdigit() else value
+            converted[keyword] = int(value) if isinstance(value, str) and _COUNT.fullmatch(value) else value
         elif keyword not in {"nullable", "propertyOrdering", "example"}:
             converted[keyword] = value
     return _with_null(converted) if schema.get("nullable") is True else converted
@@ -138,8 +139,10 @@ def _with_null(schema: dict[str, object]) -> dict[str, object]:
 
 
 def _type(value: object, _path: str, _depth: int) -> object:
-    if isinstance(value, list):
-        return [_type(each, _path, _depth) for each in value]
+    return [_word(each) for each in value] if isinstance(value, list) else _word(value)
+
+
+def _word(value: object) -> object:
     return value.lower() if isinstance(value, str) and value.lower() in _TYPES else value
 
 

@@ -16,12 +16,16 @@ Decided here, beside names and places:
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections import deque
+from collections.abc import Callable, Sequence
+
+from msgspec import Raw
 
 from adapters.conversation import Call, Media, MediaKind, Part, Reasoning, Result, Role, Text, Turn
 from adapters.dialects import gemini_signatures
-from adapters.dialects.gemini_members import Members, begins, invalid
+from adapters.dialects.gemini_members import Members, begins, invalid, opened
+from adapters.dialects.gemini_plain import PlainModel, PlainUser, plain_content
+from adapters.dialects.gemini_reader_parts import Parts
 from adapters.losses import Losses
-from adapters.signatures import Signature
 from adapters.tool_calls import ids
 
 ID_SEED = "contents"
@@ -31,6 +35,7 @@ GROUPS_MAX = 8
 """So many groups of open calls are looked through for a result without an id."""
 
 _ROLES = {"user": Role.USER, "model": Role.ASSISTANT, "function": Role.TOOL, "tool": Role.TOOL}
+_USER, _MODEL, _TOOL = Role.USER, Role.ASSISTANT, Role.TOOL
 _HOSTED = ("executableCode", "codeExecutionResult", "toolCall", "toolResponse")
 _PART = frozenset(
     {
@@ -71,22 +76,26 @@ def read_system(instruction: Members | None) -> list[Turn]:
 class _Group:
     """The open calls of one turn of the model's; finding the first one takes constant time."""
 
-    __slots__ = ("_by_name", "_in_order", "calls")
+    __slots__ = ("_added", "_by_name", "calls")
 
     def __init__(self) -> None:
         self.calls: dict[str, Call] = {}
-        self._by_name: dict[str, deque[str]] = {}
-        self._in_order: deque[str] = deque()
+        self._added: list[Call] = []
+        self._by_name: dict[str | None, deque[str]] | None = None
+        """The ids by the names of their calls, and in order; made when a result without an id asks."""
 
     def add(self, call: Call) -> None:
         """Take a call."""
         self.calls[call.id] = call
-        self._by_name.setdefault(call.name, deque()).append(call.id)
-        self._in_order.append(call.id)
+        self._added.append(call)
 
     def first(self, name: str | None = None) -> Call | None:
         """Return the first call that is still open, of that name if one is given."""
-        waiting = self._in_order if name is None else self._by_name.get(name, deque())
+        if self._by_name is None:
+            self._by_name = {None: deque(call.id for call in self._added)}
+            for call in self._added:
+                self._by_name.setdefault(call.name, deque()).append(call.id)
+        waiting = self._by_name.get(name, deque())
         while waiting and waiting[0] not in self.calls:
             waiting.popleft()
         return self.calls[waiting[0]] if waiting else None
@@ -109,17 +118,23 @@ class TurnsReader:
         self._open: dict[str, Call] = {}
         self._turns: list[Turn] = []
 
-    def read(self, contents: list[Members]) -> list[Turn]:
-        """Return the turns. Raises `ClientError` for what no model could read."""
-        model: list[Members] = []
-        for content in contents:
-            if self._role(content) is Role.ASSISTANT:
+    def read(self, contents: Sequence[Raw], path: Callable[[int], str]) -> list[Turn]:
+        """Return the turns; `path` says where a content stands. Raises `ClientError` for what no model could read."""
+        model: list[Members | PlainModel] = []
+        for number, raw in enumerate(contents):
+            content: Members | PlainModel | PlainUser = plain_content(raw) or opened(raw, path(number))
+            if isinstance(content, PlainModel) or (isinstance(content, Members) and self._role(content) is _MODEL):
                 model.append(content)
                 continue
+            if model:
+                self._model_turn(model)
+                model = []
+            if isinstance(content, PlainUser):
+                self._plain_user_turns(content)
+            else:
+                self._user_turns(content)
+        if model:
             self._model_turn(model)
-            model = []
-            self._user_turns(content)
-        self._model_turn(model)
         return self._turns
 
     def _role(self, content: Members) -> Role:
@@ -132,52 +147,78 @@ class TurnsReader:
 
     # -- the model -----------------------------------------------------------------------------------------------------
 
-    def _model_turn(self, contents: list[Members]) -> None:
-        parts: list[Part] = []
+    def _model_turn(self, contents: list[Members | PlainModel]) -> None:
         group = _Group()
-        for content in contents:
-            goes_on = True
-            for member in content.objects("parts"):
-                self._model_part(member, parts, group, goes_on=goes_on)
-                goes_on = False
+        said = self._model_said(contents, group)
         if group.calls:
             self._groups.append(group)
             del self._groups[:-GROUPS_MAX]
-        if parts:
-            self._turns.append(Turn(Role.ASSISTANT, tuple(parts)))
+        if said:
+            self._turns.append(Turn(_MODEL, said))
 
-    def _model_part(self, member: Members, parts: list[Part], group: "_Group", *, goes_on: bool) -> None:
+    def _model_said(self, contents: list[Members | PlainModel], group: _Group) -> tuple[Part, ...]:
+        if len(contents) == 1 and isinstance(contents[0], PlainModel):
+            return tuple(self._plain_model_parts(contents[0], group))
+        parts = Parts()
+        for content in contents:
+            goes_on = True
+            if isinstance(content, PlainModel):
+                for part in self._plain_model_parts(content, group):
+                    if isinstance(part, Reasoning):
+                        parts.think("", part.signature)
+                    else:
+                        is_text = isinstance(part, Text) and isinstance(parts.last, Text)
+                        parts.add(part, goes_on=goes_on and is_text)
+                    goes_on = False
+                continue
+            for member in content.objects("parts"):
+                self._model_part(member, parts, group, goes_on=goes_on)
+                goes_on = False
+        return parts.whole()
+
+    def _plain_model_parts(self, content: PlainModel, group: _Group) -> list[Part]:
+        parts: list[Part] = []
+        for part in content.parts:
+            signature = part.thought_signature
+            if signature is not None and (read := gemini_signatures.read(signature)) is not None:
+                parts.append(Reasoning("", read))
+            call = part.function_call
+            if call is None:
+                parts.append(Text(part.text))
+            else:
+                parts.append(self._called(call.id, call.name, call.arguments(), group))
+        return parts
+
+    def _model_part(self, member: Members, parts: Parts, group: "_Group", *, goes_on: bool) -> None:
         """Read one part; `goes_on` when it may continue the text before it, which another content holds."""
         self._note_odd_members(member)
         signature = gemini_signatures.read(member.text("thoughtSignature"))
         text, call = member.text("text"), member.object("functionCall")
         if member.flag("thought"):
-            _think(parts, text or "", signature)
+            parts.think(text or "", signature)
             return
         if signature is not None:
-            _think(parts, "", signature)
+            parts.think("", signature)
         if text:
-            last = parts[-1] if parts else None
-            if goes_on and isinstance(last, Text):
-                parts[-1] = Text(last.text + text)
-            else:
-                parts.append(Text(text))
+            parts.add(Text(text), goes_on=goes_on and isinstance(parts.last, Text))
         elif call is not None:
-            parts.append(self._call(call, group))
+            parts.add(self._call(call, group))
         else:
             media = self._media(member)
             if media is not None:
-                parts.append(media)
+                parts.add(media)
 
     def _call(self, member: Members, group: "_Group") -> Call:
         name = member.text("name")
         if not name:
             raise invalid(member.path_of("name"), "the name of a function")
         member.note_others(self._losses, ("id", "name", "args", "partialArgs", "willContinue"))
-        self._calls += 1
         args = member.raw("args")
-        arguments = "{}" if args is None else bytes(args).decode()
-        call = Call(member.text("id") or ids.made(ID_SEED, self._calls), name, arguments)
+        return self._called(member.text("id"), name, "{}" if args is None else bytes(args).decode(), group)
+
+    def _called(self, given: str | None, name: str, arguments: str, group: _Group) -> Call:
+        self._calls += 1
+        call = Call(given or ids.made(ID_SEED, self._calls), name, arguments)
         group.add(call)
         self._open[call.id] = call
         return call
@@ -198,18 +239,40 @@ class TurnsReader:
                 media = self._media(member)
                 if media is not None:
                     parts.append(media)
+        self._say(results, parts)
+
+    def _plain_user_turns(self, content: PlainUser) -> None:
+        results: list[Part] = []
+        parts: list[Part] = []
+        for part in content.parts:
+            result = part.function_response
+            if result is None:
+                assert part.text is not None
+                parts.append(Text(part.text))
+                continue
+            text = result.text()
+            said = (Text(text),) if text else ()
+            results.append(self._answer(result.id, result.name, said, is_error=result.is_error))
+        self._say(results, parts)
+
+    def _say(self, results: list[Part], parts: list[Part]) -> None:
         if results:
-            self._turns.append(Turn(Role.TOOL, tuple(results)))
+            self._turns.append(Turn(_TOOL, tuple(results)))
         if parts:
-            self._turns.append(Turn(Role.USER, tuple(parts)))
+            self._turns.append(Turn(_USER, tuple(parts)))
 
     def _result(self, member: Members) -> Result:
         name, given = member.text("name"), member.text("id")
         member.note_others(self._losses, ("id", "name", "response", "parts", "willContinue", "scheduling"))
-        call = self._answered(given, name or "")
         text, is_error = _outcome(member)
         parts: tuple[Text | Media, ...] = (Text(text),) if text else ()
         parts += tuple(media for media in map(self._media, member.objects("parts")) if media is not None)
+        return self._answer(given, name, parts, is_error=is_error)
+
+    def _answer(
+        self, given: str | None, name: str | None, parts: tuple[Text | Media, ...], *, is_error: bool
+    ) -> Result:
+        call = self._answered(given, name or "")
         if call is None:
             self._calls += 1
             return Result(given or ids.made(ID_SEED, self._calls), parts, is_error, name)
@@ -247,15 +310,6 @@ class TurnsReader:
         if blob is not None:
             return _blob(blob, detail)
         return _file(file, detail) if file is not None else None
-
-
-def _think(parts: list[Part], text: str, signature: Signature | None) -> None:
-    """Add to the reasoning item at the end, if there is one that nobody has signed, else begin another."""
-    last = parts[-1] if parts else None
-    if isinstance(last, Reasoning) and last.signature is None:
-        parts[-1] = Reasoning(last.text + text, signature)
-    elif text or signature is not None:
-        parts.append(Reasoning(text, signature))
 
 
 def _outcome(member: Members) -> tuple[str, bool]:

@@ -10,14 +10,13 @@ in the order below, so that the vendor's implicit cache hits. What a model does 
   without structured output, the form is asked for in words.
 """
 
-from collections.abc import Iterable
 from urllib.parse import quote
 
 import msgspec
 
 from adapters import effort, history
 from adapters.capabilities import Thinking
-from adapters.conversation import Conversation, FormatKind, Part, Result, Role, Text
+from adapters.conversation import Conversation, FormatKind, Part, Reasoning, Result, Role, Text
 from adapters.dialects.gemini_request import GENERATE, PATH_SAFE, RESOURCE, STREAM
 from adapters.dialects.gemini_writer_contents import ContentsWriter, Members
 from adapters.dialects.gemini_writer_tools import write_choice, write_tools, written_schema
@@ -38,8 +37,9 @@ def write_request(conversation: Conversation, target: Target, losses: Losses) ->
     _note_lost(conversation, losses)
     contents = ContentsWriter(conversation, target, losses)
     system, rest = history.split_system(conversation.turns)
-    known = [contents.without_foreign_reasoning(turn) for turn in rest]
-    turns = history.alternating(history.folded(history.settled(known)))
+    if any(type(part) is Reasoning for turn in rest for part in turn.parts):
+        rest = [contents.without_foreign_reasoning(turn) for turn in rest]
+    turns = history.alternating(history.folded(history.settled(rest)))
     if turns[-1].role is Role.ASSISTANT and not target.capabilities.prefill:
         losses.note("prefill", conversation.paths.get("prefill", "prefill"))
     thinking, asked = _thinking(conversation, target, losses)
@@ -97,11 +97,10 @@ def _note_lost(conversation: Conversation, losses: Losses) -> None:
 
 
 def _is_marked(conversation: Conversation) -> bool:
-    parts: Iterable[Part] = (part for turn in conversation.turns for part in turn.parts)
+    parts: list[Part] = [part for turn in conversation.turns for part in turn.parts]
+    results = [part for part in parts if type(part) is Result]
+    parts += [part for result in results for part in result.parts]
     if any(getattr(part, "cache", None) is not None for part in parts):
-        return True
-    results = (part for turn in conversation.turns for part in turn.parts if isinstance(part, Result))
-    if any(part.cache is not None for result in results for part in result.parts):
         return True
     return any(tool.cache is not None for tool in conversation.tools)
 

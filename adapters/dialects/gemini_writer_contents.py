@@ -68,6 +68,9 @@ _FEATURE_OF_KIND = {
 _RESOLUTIONS = {"low": "MEDIA_RESOLUTION_LOW", "high": "MEDIA_RESOLUTION_HIGH"}
 
 
+_MODEL = Role.ASSISTANT
+
+
 class ContentsWriter:
     """Writes the turns of one request, in order."""
 
@@ -97,8 +100,11 @@ class ContentsWriter:
         for turn in turns:
             if turn.name is not None:
                 self._losses.note("speaker", self._path("speaker"))
-            is_model = turn.role is Role.ASSISTANT
-            parts = self._model_parts(turn) if is_model else self._user_parts(turn)
+            is_model, said = turn.role is _MODEL, turn.parts
+            if len(said) == 1 and type(said[0]) is Text:
+                parts: list[Members] = [{"text": said[0].text}]
+            else:
+                parts = self._model_parts(turn) if is_model else self._user_parts(turn)
             if parts:
                 contents.append({"role": "model" if is_model else "user", "parts": parts})
         return contents
@@ -133,7 +139,7 @@ class ContentsWriter:
     def _model_parts(self, turn: Turn) -> list[Members]:
         parts: list[Members] = []
         waiting: Signature | None = None
-        first_call = True
+        first_call, is_levelled = True, self._target.capabilities.thinking is Thinking.LEVEL
         for part in turn.parts:
             if isinstance(part, Reasoning):
                 if waiting is not None:
@@ -144,7 +150,7 @@ class ContentsWriter:
             if waiting is not None:
                 written = _signed(written, waiting.value)
                 waiting = None
-            elif isinstance(part, Call) and first_call and self._capabilities.thinking is Thinking.LEVEL:
+            elif is_levelled and first_call and isinstance(part, Call):
                 written = _signed(written, DUMMY)
             first_call = first_call and not isinstance(part, Call)
             parts.append(written)
@@ -172,7 +178,7 @@ class ContentsWriter:
         name = self._conversation.names.flat(call.name, call.namespace)
         self._flat_names[call.id] = name
         text = custom_input.wrap(call.arguments) if call.custom else object_text(call.arguments)
-        call_id = ids.conforming(call.id, self._capabilities.call_ids)
+        call_id = ids.conforming(call.id, self._target.capabilities.call_ids)
         return {"functionCall": {"id": call_id, "name": name, "args": Raw(text.encode())}}
 
     # -- the user ------------------------------------------------------------------------------------------------------
@@ -189,16 +195,20 @@ class ContentsWriter:
 
     def _result(self, result: Result, others: list[Members]) -> Members:
         """Return a result; what of its media cannot stand inside is added to `others`."""
-        call_id = ids.conforming(result.call_id, self._capabilities.call_ids)
+        call_id = ids.conforming(result.call_id, self._target.capabilities.call_ids)
         name = self._flat_names.get(result.call_id) or self._conversation.names.flat(result.name or "unknown")
-        text = "\n".join(part.text for part in result.parts if isinstance(part, Text))
+        parts = result.parts
+        if len(parts) == 1 and type(parts[0]) is Text:
+            written = _response(parts[0].text, is_error=result.is_error)
+            return {"functionResponse": {"id": call_id, "name": name, "response": written}}
+        text = "\n".join(part.text for part in parts if isinstance(part, Text))
         response: Members = {"id": call_id, "name": name, "response": _response(text, is_error=result.is_error)}
         inside: list[Members] = []
         beside: list[Members] = []
-        for part in result.parts:
+        for part in parts:
             if isinstance(part, Media):
-                written = self._media(part)
-                (inside if self._fits_inside(written) else beside).append(written)
+                medium = self._media(part)
+                (inside if self._fits_inside(medium) else beside).append(medium)
         if inside:
             response["parts"] = inside
         if beside:

@@ -11,6 +11,7 @@ Two roles, blocks never empty, results in front of everything else of their mess
 
 from base64 import b64decode
 from binascii import Error as Base64Error
+from collections.abc import Sequence
 
 from msgspec import Raw
 from msgspec.structs import replace
@@ -40,6 +41,14 @@ def cache_control(cache: Cache) -> Object:
     if cache.ttl in TTLS:
         written["ttl"] = cache.ttl
     return written
+
+
+def kinds_of(turns: list[Turn]) -> set[type[Part]]:
+    """Return the types of all parts, those inside of results too: one look tells which of the steps have any work."""
+    kinds = {type(part) for turn in turns for part in turn.parts}
+    if Result in kinds:
+        kinds |= {type(each) for turn in turns for part in turn.parts if type(part) is Result for each in part.parts}
+    return kinds
 
 
 def without_foreign_reasoning(turns: list[Turn], target: Target, losses: Losses, where: str) -> list[Turn]:
@@ -112,9 +121,11 @@ def _lightened(turn: Turn, *, in_results: bool) -> tuple[Turn, list[Part]]:
 class Content:
     """Writes the turns of one request."""
 
-    __slots__ = ("_losses", "_names", "_paths", "_target")
+    __slots__ = ("_losses", "_names", "_paths", "_target", "has_marks")
 
     def __init__(self, target: Target, losses: Losses, names: Names, paths: dict[str, str]) -> None:
+        self.has_marks = False
+        """Whether any block so far bears a cache mark."""
         self._target = target
         self._losses = losses
         self._names = names
@@ -126,30 +137,61 @@ class Content:
 
     def messages(self, turns: list[Turn]) -> list[Object]:
         """Return the messages. Raises `ClientError` for a medium that cannot be sent."""
-        return [{"role": _ROLES[turn.role], "content": _shortened(self._blocks(turn))} for turn in turns]
+        messages: list[Object] = []
+        for turn in turns:
+            role, parts = turn.role, turn.parts
+            said_by = "assistant" if role is _ASSISTANT else "system" if role is _SYSTEM else "user"
+            content = self._alone(parts[0]) if len(parts) == 1 and turn.name is None else None
+            if content is None:
+                content = _shortened(self._blocks(turn))
+            messages.append({"role": said_by, "content": content})
+        return messages
+
+    def _alone(self, part: Part) -> object:
+        """Return the content of a message with one part, as most have; None for all but plain text, calls, results."""
+        if type(part) is Call:
+            return [self._call(part)]
+        return [self._result(part)] if type(part) is Result else _plain_text(part)
 
     def _blocks(self, turn: Turn) -> list[Object]:
         if turn.name is not None:
             self._note("speaker")
-        return [self._block(part) for part in turn.parts if not (isinstance(part, Text) and not part.text.strip())]
+        return self._written(turn.parts)
+
+    def _written(self, parts: Sequence[Part]) -> list[Object]:
+        """Return the blocks of parts; blank text has none. Plain text is most of them."""
+        blocks: list[Object] = []
+        for part in parts:
+            if type(part) is not Text:
+                blocks.append(self._block(part))
+            elif part.text and not part.text.isspace():
+                block: Object = {"type": "text", "text": part.text}
+                blocks.append(block if part.cache is None else self._marked(block, part.cache))
+        return blocks
+
+    def _marked(self, block: Object, cache: Cache | None) -> Object:
+        if cache is not None:
+            block["cache_control"] = cache_control(cache)
+            self.has_marks = True
+        return block
 
     def _note(self, feature: str) -> None:
         self._losses.note(feature, self._paths.get(feature, feature))
 
     def _block(self, part: Part) -> Object:
         match part:
-            case Text():
-                return _marked({"type": "text", "text": part.text}, part.cache)
-            case Refusal():
-                return {"type": "text", "text": part.text}
-            case Reasoning():
-                return self._reasoning(part)
             case Call():
                 return self._call(part)
-            case Media():
-                return _marked(self._media(part), part.cache)
             case Result():
                 return self._result(part)
+            case Reasoning():
+                return self._reasoning(part)
+            case Text():
+                return self._marked({"type": "text", "text": part.text}, part.cache)
+            case Refusal():
+                return {"type": "text", "text": part.text}
+            case Media():
+                return self._marked(self._media(part), part.cache)
 
     def _reasoning(self, part: Reasoning) -> Object:
         signature = part.signature
@@ -167,16 +209,19 @@ class Content:
             "name": self._names.flat(call.name, call.namespace),
             "input": Raw(arguments.encode()),
         }
-        return _marked(written, call.cache)
+        return self._marked(written, call.cache)
 
     def _result(self, result: Result) -> Object:
         written: Object = {"type": "tool_result", "tool_use_id": ids.conforming(result.call_id, ids.WORD)}
-        blocks = [self._block(part) for part in result.parts if not isinstance(part, Text) or part.text.strip()]
-        if blocks:
+        parts = result.parts
+        text = _plain_text(parts[0]) if len(parts) == 1 else None
+        if text is not None:
+            written["content"] = text
+        elif blocks := self._written(parts):
             written["content"] = _shortened(blocks)
         if result.is_error:
             written["is_error"] = True
-        return _marked(written, result.cache)
+        return self._marked(written, result.cache)
 
     # -- media ---------------------------------------------------------------------------------------------------------
 
@@ -226,19 +271,23 @@ class Content:
         raise AssertionError(media.kind)
 
 
-_ROLES = {Role.SYSTEM: "system", Role.USER: "user", Role.TOOL: "user", Role.ASSISTANT: "assistant"}
+_SYSTEM, _ASSISTANT = Role.SYSTEM, Role.ASSISTANT
 
 
-def _marked(block: Object, cache: Cache | None) -> Object:
-    if cache is not None:
-        block["cache_control"] = cache_control(cache)
-    return block
+def _plain_text(part: Part) -> str | None:
+    """Return a text that is written as itself, where it stands alone; None for anything else."""
+    if type(part) is not Text or part.cache is not None:
+        return None
+    text = part.text
+    return text if text and not text.isspace() else None
 
 
 def _shortened(blocks: list[Object]) -> object:
     """Return one plain text as itself."""
-    if len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
-        return blocks[0]["text"]
+    if len(blocks) == 1:
+        block = blocks[0]
+        if len(block) == 2 and "text" in block:
+            return block["text"]
     return blocks
 
 

@@ -14,7 +14,7 @@ from adapters.errors import ClientError
 
 T = TypeVar("T")
 
-_NULL = b"null"
+_NULL = Raw(b"null")
 _TOO_DEEP = "nested too deeply"
 
 
@@ -36,12 +36,12 @@ class Fields:
 
     def names(self) -> list[str]:
         """Return the names of the members that are there."""
-        return [name for name, raw in self._members.items() if bytes(raw) != _NULL]
+        return [name for name, raw in self._members.items() if raw != _NULL]
 
     def raw(self, name: str) -> Raw | None:
         """Return a member undecoded, None when it is absent."""
         raw = self._members.get(name)
-        return None if raw is None or bytes(raw) == _NULL else raw
+        return None if raw is None or raw == _NULL else raw
 
     def string(self, name: str) -> str | None:
         """Return a text. Raises `ClientError` 400 for anything else, as all that follow do."""
@@ -90,7 +90,7 @@ class Fields:
 
     def _read(self, name: str, decoder: "msgspec.json.Decoder[T]", wanted: str) -> T | None:
         raw = self._members.get(name)
-        if raw is None or bytes(raw) == _NULL:
+        if raw is None or raw == _NULL:
             return None
         return _decoded(raw, decoder, self.path(name), wanted)
 

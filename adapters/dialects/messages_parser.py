@@ -41,26 +41,33 @@ _CONTENT = Stage.CONTENT
 _BLOCK_EVENTS = frozenset({b"content_block_start", b"content_block_delta", b"content_block_stop"})
 _DELTA_EVENT = b"event: content_block_delta\ndata: "
 _DELTA_AT = len(_DELTA_EVENT)
+_LF = 10
 
 
-class _Delta(Struct, gc=False):
-    type: str = ""
-    text: str = ""
-    partial_json: str = ""
-    thinking: str = ""
-    signature: str = ""
+class _Text(Struct, tag="text_delta", gc=False):
+    text: str
+    signature: None = None
 
 
-class _Event(Struct, gc=False):
-    """The plain delta, and what tells that an event is none."""
+class _Input(Struct, tag="input_json_delta", gc=False):
+    partial_json: str
+    signature: None = None
 
-    delta: _Delta
-    type: str = ""
+
+class _Thinking(Struct, tag="thinking_delta", gc=False):
+    thinking: str
+    signature: None = None
+
+
+class _Event(Struct, tag="content_block_delta", gc=False):
+    """The plain delta: its types refuse a signature, an error, and every other event."""
+
+    delta: _Text | _Input | _Thinking
     index: int = -1
-    error: Raw | None = None
+    error: None = None
 
 
-_EVENT = msgspec.json.Decoder(_Event)
+_decode = msgspec.json.Decoder(_Event).decode
 _REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -79,29 +86,28 @@ class Parser(parser.Parser):
     # -- the fast path -------------------------------------------------------------------------------------------------
 
     def _plain(self, event: bytes) -> bool:
-        return event.startswith(_DELTA_EVENT) and event.find(b"\n", _DELTA_AT) < 0 and self._is_plain(event[_DELTA_AT:])
+        if not event.startswith(_DELTA_EVENT):
+            return False
+        payload = event[_DELTA_AT:]
+        return _LF not in payload and self._is_plain(payload)
 
     def _is_plain(self, payload: bytes) -> bool:
         """Whether it was a delta that needed no second look; then it is told."""
         try:
-            event = _EVENT.decode(payload)
+            event = _decode(payload)
         except _REFUSALS:
             return False
-        if event.type != "content_block_delta" or self._blocks.joiner is not None or event.error is not None:
+        delta, blocks = event.delta, self._blocks
+        if blocks.joiner is not None:
             return False
-        delta = event.delta
-        kind = delta.type
-        if delta.signature:
-            return False
-        if kind == "text_delta":
-            self._blocks.said += len(delta.text)
-            self.emitter.text(delta.text)
-        elif kind == "input_json_delta":
-            self._blocks.input(event.index, delta.partial_json)
-        elif kind == "thinking_delta":
-            self.emitter.reasoning(delta.thinking)
+        if isinstance(delta, _Text):
+            text = delta.text
+            blocks.said += len(text)
+            self.emitter.text(text)
+        elif isinstance(delta, _Input):
+            blocks.input(event.index, delta.partial_json)
         else:
-            return False
+            self.emitter.reasoning(delta.thinking)
         return True
 
     # -- events --------------------------------------------------------------------------------------------------------

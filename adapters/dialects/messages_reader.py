@@ -21,7 +21,8 @@ from adapters.conversation import (
     WebSearch,
 )
 from adapters.dialects import Request
-from adapters.dialects.messages_fields import Fields, invalid, missing
+from adapters.dialects.messages_fields import Fields, invalid, missing, read_object
+from adapters.dialects.messages_plain import plain_tool
 from adapters.dialects.messages_request import COUNT_TOKENS, MessagesRequest
 from adapters.dialects.messages_turns import Reading, read_messages, read_system
 from adapters.losses import Losses
@@ -116,7 +117,12 @@ def _is_empty(raw: Raw | None) -> bool:
 def _tools(body: Fields, reading: Reading) -> tuple[tuple[Tool, ...], WebSearch | None]:
     tools: list[Tool] = []
     web_search: WebSearch | None = None
-    for fields in body.objects("tools"):
+    for number, raw in enumerate(body.items("tools")):
+        plain = plain_tool(raw)
+        if plain is not None and plain.name != PLACEHOLDER_TOOL:
+            tools.append(plain)
+            continue
+        fields = read_object(raw, f"tools.{number}")
         kind = fields.string("type") or "custom"
         if kind == "custom":
             tool = _tool(fields, reading)

@@ -60,7 +60,7 @@ def _least(thought: Thought, capabilities: Capabilities, limit: int) -> Plan:
     if capabilities.thinking_between_tools:
         return Plan(limit, {"type": "between_tools"}, word, thinks=True)
     if capabilities.thinking is Thinking.BUDGET:
-        return _enabled(capabilities.thinking_budget_min, capabilities, limit)
+        return _enabled(capabilities.thinking_budget_min, thought, capabilities, limit)
     return Plan(limit, _adaptive(thought), word, thinks=True)
 
 
@@ -74,17 +74,24 @@ def _asked(word: str | None, thought: Thought, turns: list[Turn], capabilities: 
     if lacks_thinking(turns):
         return Plan(limit)
     if thought.budget_tokens is not None:
-        return _enabled(effort.fitted(thought.budget_tokens, capabilities, limit), capabilities, limit)
+        return _enabled(effort.fitted(thought.budget_tokens, capabilities, limit), thought, capabilities, limit)
     tokens = effort.budget_for(word or EFFORT_OF_READERS, capabilities, limit)
-    return _enabled(tokens, capabilities, limit, asked if capabilities.efforts else None)
+    return _enabled(tokens, thought, capabilities, limit, asked if capabilities.efforts else None)
 
 
-def _enabled(tokens: int, capabilities: Capabilities, limit: int, word: str | None = None) -> Plan:
-    """Return a budget, or no thinking where an answer would find no room beside it."""
+def _enabled(tokens: int, thought: Thought, capabilities: Capabilities, limit: int, word: str | None = None) -> Plan:
+    """Return a budget, or no thinking where an answer would find no room beside it.
+
+    Thinking that the client will not see is not asked for: it comes back with its signature alone, which must then be
+    all there was.
+    """
     room = effort.output_tokens_for(tokens, capabilities, limit)
     if not 0 < tokens < room:
         return Plan(limit)
-    return Plan(room, {"type": "enabled", "budget_tokens": tokens}, word, thinks=True)
+    thinking: Object = {"type": "enabled", "budget_tokens": tokens}
+    if thought.show is False:
+        thinking["display"] = "omitted"
+    return Plan(room, thinking, word, thinks=True)
 
 
 def _adaptive(thought: Thought) -> Object:

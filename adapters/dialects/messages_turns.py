@@ -12,15 +12,14 @@ A block of an unknown type is refused by the table of losses: an answer to half 
 """
 
 from collections.abc import Callable
-from itertools import groupby
 from typing import NamedTuple
 
 from adapters.conversation import Cache, Call, Media, MediaKind, Part, Reasoning, Result, Role, Text, Turn
-from adapters.dialects.messages_blocks import DIALECT, REDACTED
-from adapters.dialects.messages_fields import Fields, invalid, missing
+from adapters.dialects.messages_blocks import REDACTED
+from adapters.dialects.messages_fields import Fields, invalid, missing, read_object
+from adapters.dialects.messages_plain import is_hidden, plain_turns, read_signature, user_turns
 from adapters.losses import Losses
 from adapters.operations import Citation
-from adapters.signatures import Signature, is_token, unpack
 
 BILLING_LINE = "x-anthropic-billing-header:"
 """How coding agents begin a block of their system prompt that is for the vendor's accounts."""
@@ -64,27 +63,26 @@ def read_messages(body: Fields, reading: Reading) -> list[Turn]:
     if body.raw("messages") is None:
         raise missing("messages")
     turns: list[Turn] = []
-    for message in body.objects("messages"):
-        role = message.required_string("role")
-        if message.raw("content") is None:
-            raise missing(message.path("content"))
-        if role == "system":
-            turns.append(Turn(Role.SYSTEM, _texts(message, "content", reading)))
-        elif role == "assistant":
-            turns.append(Turn(Role.ASSISTANT, tuple(_parts(message, role, reading))))
-        elif role == "user":
-            turns += _user_turns(_parts(message, role, reading))
-        else:
-            raise invalid(message.path("role"), "Input should be 'user', 'assistant' or 'system'")
+    messages, tool_names = body.items("messages"), reading.tool_names
+    for number, raw in enumerate(messages):
+        plain = plain_turns(raw, tool_names)
+        turns += plain if plain is not None else _turns(read_object(raw, f"messages.{number}"), reading)
     if turns and turns[-1].role is Role.ASSISTANT:
-        reading.found("prefill", f"messages.{len(body.items('messages')) - 1}")
+        reading.found("prefill", f"messages.{len(messages) - 1}")
     return turns
 
 
-def _user_turns(parts: list[Part]) -> list[Turn]:
-    runs = groupby(parts, lambda part: isinstance(part, Result))
-    turns = [Turn(Role.TOOL if results else Role.USER, tuple(run)) for results, run in runs]
-    return turns or [Turn(Role.USER, ())]
+def _turns(message: Fields, reading: Reading) -> tuple[Turn, ...]:
+    role = message.required_string("role")
+    if message.raw("content") is None:
+        raise missing(message.path("content"))
+    if role == "system":
+        return (Turn(Role.SYSTEM, _texts(message, "content", reading)),)
+    if role == "assistant":
+        return (Turn(Role.ASSISTANT, tuple(_parts(message, role, reading))),)
+    if role == "user":
+        return user_turns(_parts(message, role, reading))
+    raise invalid(message.path("role"), "Input should be 'user', 'assistant' or 'system'")
 
 
 def _texts(fields: Fields, name: str, reading: Reading) -> tuple[Text, ...]:
@@ -208,19 +206,12 @@ def _search_result(block: Fields, reading: Reading) -> list[Part]:
 
 
 def _thinking(block: Fields, reading: Reading) -> list[Part]:
-    signature = _signature(block.string("signature") or "")
-    hidden = signature is not None and signature.dialect == DIALECT and signature.kind == REDACTED
-    return [Reasoning(block.string("thinking") or "", signature, hidden)]
+    signature = read_signature(block.string("signature") or "")
+    return [Reasoning(block.string("thinking") or "", signature, is_hidden(signature))]
 
 
 def _redacted(block: Fields, reading: Reading) -> list[Part]:
-    return [Reasoning("", _signature(block.required_string("data"), REDACTED), hidden=True)]
-
-
-def _signature(value: str, kind: str = "") -> Signature | None:
-    if is_token(value):
-        return unpack(value)
-    return Signature(DIALECT, "", value, kind) if value else None
+    return [Reasoning("", read_signature(block.required_string("data"), REDACTED), hidden=True)]
 
 
 def _call(block: Fields, reading: Reading) -> list[Part]:

@@ -12,9 +12,9 @@ import msgspec
 from msgspec import Raw
 
 from adapters import effort, history
-from adapters.conversation import Conversation, Format, FormatKind, Role, Text, Turn
+from adapters.conversation import Conversation, Format, FormatKind, Media, Reasoning, Role, Text, Turn
 from adapters.dialects.messages_cache import fit_marks
-from adapters.dialects.messages_content import Content, with_media_at_the_user, without_foreign_reasoning
+from adapters.dialects.messages_content import Content, kinds_of, with_media_at_the_user, without_foreign_reasoning
 from adapters.dialects.messages_schema import compiled, is_object
 from adapters.dialects.messages_thinking import Plan, plan
 from adapters.dialects.messages_tools import write_choice, write_tools
@@ -71,7 +71,7 @@ class _Writer:
         answer_tool = self._form(asked.format, config, system, tools, thinks=planned.thinks)
         if answer_tool is not None:
             choice = {"type": "tool", "name": answer_tool}
-        if fit_marks(tools, system, messages):
+        if fit_marks(tools, system, messages if content.has_marks else []):
             self._note("cache")
         stop, stops = self._stop()
         body: Object = {
@@ -102,8 +102,11 @@ class _Writer:
         """Return the system prompt's turns and the conversation's, in the order that upstreams accept."""
         capabilities = self._capabilities
         turns = history.settled(self._asked.turns)
-        turns = with_media_at_the_user(turns, in_results=capabilities.result_media)
-        turns = without_foreign_reasoning(turns, self._target, self._losses, "messages")
+        kinds = kinds_of(turns)
+        if Media in kinds:
+            turns = with_media_at_the_user(turns, in_results=capabilities.result_media)
+        if Reasoning in kinds:
+            turns = without_foreign_reasoning(turns, self._target, self._losses, "messages")
         leading, rest = history.split_system(turns)
         rest = history.placed(rest) if capabilities.system_anywhere else history.folded(rest)
         return leading, history.alternating(rest)

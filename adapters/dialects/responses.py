@@ -5,10 +5,10 @@ and `responses_usage` (what an upstream says, unary or in one event), `responses
 `responses_errors` (what a client is told instead). `responses_routing` says what routing asks of a request. Requests
 and streams keep every byte that need not change.
 
-Between this dialect and others stand `responses_reader` (with `responses_input`, `responses_parts` and
-`responses_tools`) and `responses_writer` (with `responses_items_writer`) for requests, `responses_parser` (with
-`responses_items`) for what an upstream answers, and `responses_emitter`, `responses_answer` (with `responses_output`)
-for what a client is answered.
+Between this dialect and others stand `responses_reader` (with `responses_input`, `responses_plain`,
+`responses_parts` and `responses_tools`) and `responses_writer` (with `responses_items_writer`) for requests,
+`responses_parser` (with `responses_items`) for what an upstream answers, and `responses_emitter`, `responses_answer`
+(with `responses_output`) for what a client is answered.
 """
 
 from adapters.dialects import Request

@@ -48,7 +48,7 @@ def open_emitter(opening: Opening) -> "ResponsesEmitter":
 class _OpenItem:
     """The item a lane has open. `at` are the members that say where, encoded; `place` is its part's, too."""
 
-    __slots__ = ("annotations", "base", "call", "head", "id", "index", "kind", "pieces", "tail")
+    __slots__ = ("annotations", "base", "call", "delta", "id", "index", "kind", "pieces")
 
     def __init__(self, kind: str, item_id: str, index: int, *, place: bytes = b"", base: int = 0) -> None:
         self.kind = kind
@@ -61,8 +61,9 @@ class _OpenItem:
         self.call: OpenCall | None = None
         name = _NAMES[kind]
         at = b'"item_id":"%b","output_index":%d%b' % (item_id.encode(), index, place)
-        self.head = b'event: %b.delta\ndata: {"type":"%b.delta",%b,"delta":' % (name, name, at)
-        self.tail = _TAILS.get(kind, _TAIL)
+        head = b'event: %b.delta\ndata: {"type":"%b.delta",%b,"delta":' % (name, name, at)
+        self.delta = head.replace(b"%", b"%%") + b"%b" + _TAILS.get(kind, _TAIL)
+        """A template of its deltas: for the text, encoded, and the sequence number."""
 
     @property
     def said(self) -> str:
@@ -164,7 +165,7 @@ class ResponsesEmitter(Emitter):
     def _text(self, lane: Lane, text: str) -> None:
         item = self._open_items[lane.index]
         item.pieces.append(text)
-        self._out.append(item.head + _encode(text) + item.tail % self._number)
+        self._out.append(item.delta % (_encode(text), self._number))
         self._number += 1
 
     def _text_close(self, lane: Lane) -> None:

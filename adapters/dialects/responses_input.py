@@ -9,16 +9,31 @@ as clients that believe in stored answers send one after every tool call.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
+from msgspec import Raw
 
 from adapters import signatures
-from adapters.body_fields import refusal, wrong_type
+from adapters.body_fields import refusal, too_deep, wrong_type
 from adapters.conversation import Call, Media, Part, Reasoning, Refusal, Result, Role, Text, Turn
+from adapters.dialects import responses_plain as plain
 from adapters.dialects.responses_parts import Members, invalid_value, objects, read_content, required_text, text_of
+from adapters.dialects.responses_plain import (
+    PlainCall,
+    PlainCustomCall,
+    PlainCustomOutput,
+    PlainMessage,
+    PlainOutput,
+    PlainReasoning,
+    texts,
+)
 from adapters.dialects.responses_tools import Offer
 from adapters.losses import Losses
 from adapters.signatures import Signature
+
+_USER, _ASSISTANT, _SYSTEM, _TOOL = Role.USER, Role.ASSISTANT, Role.SYSTEM, Role.TOOL
+"""Looked up once: an Enum's member costs 0.1 us each time it is reached through its class (3.11)."""
 
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM, "developer": Role.SYSTEM}
 
@@ -35,34 +50,47 @@ _HOSTED = frozenset(
 _REFUSED = {"compaction": "stored_state", "compaction_trigger": "hosted_tool"}
 """What only the provider could read or make: history without it would be another history."""
 
+_MARKS = {"cache": b'"prompt_cache_breakpoint"', "image_detail": b'"detail"'}
+"""Members of single parts that a writer may have to drop, by feature."""
+
 
 class Turns:
-    """Collects the turns of one request; tools that stand among the items go to `offer`."""
+    """Collects the turns of one request; tools that stand among the items go to `offer`.
 
-    __slots__ = ("_losses", "_offer", "_parts", "_role", "_turns")
+    `paths` gets the places of what writers may have to drop, unless they are known already.
+    """
 
-    def __init__(self, offer: Offer, losses: Losses) -> None:
+    __slots__ = ("_losses", "_offer", "_parts", "_paths", "_role", "_turns")
+
+    def __init__(self, offer: Offer, losses: Losses, paths: dict[str, str]) -> None:
         self._offer = offer
         self._losses = losses
+        self._paths = paths
         self._turns: list[Turn] = []
         self._role: Role | None = None
         """Whose turn is open; the assistant's, or that of results."""
         self._parts: list[Part] = []
 
-    def read(self, value: object, path: str) -> None:
+    def read(self, raw: Raw, path: str) -> None:
         """Take `input`: text, or an array of items. Raises `ClientError`."""
-        if isinstance(value, str):
-            self.say(Role.USER, (Text(value),))
-        elif isinstance(value, list):
-            for at, members in objects(value, path):
-                self._item(members, at)
-        else:
-            raise wrong_type(path, "a string or an array", value)
+        items = plain.read_all(raw)
+        if items is None:
+            text = _decoded(raw, path)
+            if not isinstance(text, str):
+                raise wrong_type(path, "a string or an array", text)
+            self.say(_USER, (Text(text),))
+            return
+        for index, item in enumerate(items):
+            if isinstance(item, Raw):
+                self._odd(item, path, index)
+            else:
+                _PLAIN_READERS[type(item)](self, item, path, index)
 
     def say(self, role: Role, parts: tuple[Part, ...], name: str | None = None) -> None:
         """Add a turn of its own."""
-        self._close()
-        if parts or role is Role.USER:
+        if self._role is not None:
+            self._close()
+        if parts or role is _USER:
             self._turns.append(Turn(role, parts, name))
 
     def end(self) -> tuple[Turn, ...]:
@@ -77,9 +105,26 @@ class Turns:
 
     def _go_on(self, role: Role, *parts: Part) -> None:
         if self._role is not role:
-            self._close()
+            if self._role is not None:
+                self._close()
             self._role = role
         self._parts += parts
+
+    def _odd(self, raw: Raw, path: str, index: int) -> None:
+        """Take an item that is not plain."""
+        members = _decoded(raw, path)
+        at = f"{path}[{index}]"
+        if not isinstance(members, dict):
+            raise wrong_type(at, "an object", members)
+        for feature, mark in _MARKS.items():
+            if mark in bytes(raw):
+                self._paths.setdefault(feature, path)
+        self._item(members, at)
+
+    def _think(self, thought: str, signature: Signature | None) -> None:
+        if thought or signature is not None:
+            hidden = signature is not None and signature.dialect != "responses" and bool(signature.kind)
+            self._go_on(_ASSISTANT, Reasoning(thought, signature, hidden))
 
     def _item(self, members: Members, path: str) -> None:
         kind = text_of(members, "type", path)
@@ -97,6 +142,34 @@ class Turns:
         else:
             self._losses.note(_REFUSED.get(kind, "unknown_part"), path)
 
+    # -- items that hold text alone ------------------------------------------------------------------------------------
+
+    def _plain_message(self, item: PlainMessage, path: str, index: int) -> None:
+        role = _ROLES.get(item.role)
+        if role is None:
+            raise invalid_value(f"{path}[{index}].role", item.role, _ROLES)
+        if role is _ASSISTANT:
+            self._go_on(role, *texts(item.content))
+        else:
+            self.say(role, texts(item.content))
+
+    def _plain_reasoning(self, item: PlainReasoning, path: str, index: int) -> None:
+        said = "\n\n".join([part.text for part in item.summary])
+        self._think(said, _signature_of(item.encrypted_content, "", item.id or ""))
+
+    def _plain_call(self, item: PlainCall, path: str, index: int) -> None:
+        self._go_on(_ASSISTANT, Call(item.call_id, item.name, item.arguments, namespace=item.namespace or None))
+
+    def _plain_custom_call(self, item: PlainCustomCall, path: str, index: int) -> None:
+        call = Call(item.call_id, item.name, item.input, custom=True, namespace=item.namespace or None)
+        self._go_on(_ASSISTANT, call)
+
+    def _plain_output(self, item: PlainOutput, path: str, index: int) -> None:
+        self._go_on(_TOOL, Result(item.call_id, texts(item.output), name=item.name))
+
+    def _plain_custom_output(self, item: PlainCustomOutput, path: str, index: int) -> None:
+        self._go_on(_TOOL, Result(item.call_id, texts(item.output), name=item.name, custom=True))
+
     # -- items ---------------------------------------------------------------------------------------------------------
 
     def _message(self, members: Members, path: str) -> None:
@@ -105,9 +178,9 @@ class Turns:
         if role is None:
             raise invalid_value(f"{path}.role", word, _ROLES)
         parts = read_content(members.get("content"), f"{path}.content", self._losses)
-        if role is Role.ASSISTANT:
+        if role is _ASSISTANT:
             self._go_on(role, *parts)
-        elif role is Role.SYSTEM:
+        elif role is _SYSTEM:
             self.say(role, tuple(part for part in parts if self._is_text(part)))
         else:
             self.say(role, parts)
@@ -120,14 +193,11 @@ class Turns:
     def _agent_message(self, members: Members, path: str) -> None:
         """Take what another agent said to this one: to the model it is the user who speaks."""
         parts = read_content(members.get("content"), f"{path}.content", self._losses)
-        self.say(Role.USER, parts, text_of(members, "author", path))
+        self.say(_USER, parts, text_of(members, "author", path))
 
     def _reasoning(self, members: Members, path: str) -> None:
         thought = _said(members.get("content"), f"{path}.content") or _said(members.get("summary"), f"{path}.summary")
-        signature = _signature(members, path)
-        if thought or signature is not None:
-            hidden = signature is not None and signature.dialect != "responses" and bool(signature.kind)
-            self._go_on(Role.ASSISTANT, Reasoning(thought, signature, hidden))
+        self._think(thought, _signature(members, path))
 
     def _call(self, members: Members, path: str) -> None:
         arguments = members.get("arguments")
@@ -137,12 +207,12 @@ class Turns:
             raise wrong_type(f"{path}.arguments", "a string", arguments)
         call_id, name = required_text(members, "call_id", path), required_text(members, "name", path)
         namespace = text_of(members, "namespace", path)
-        self._go_on(Role.ASSISTANT, Call(call_id, name, arguments or "", namespace=namespace or None))
+        self._go_on(_ASSISTANT, Call(call_id, name, arguments or "", namespace=namespace or None))
 
     def _custom_call(self, members: Members, path: str) -> None:
         call_id, name = required_text(members, "call_id", path), required_text(members, "name", path)
         namespace, given = text_of(members, "namespace", path), text_of(members, "input", path)
-        self._go_on(Role.ASSISTANT, Call(call_id, name, given or "", custom=True, namespace=namespace or None))
+        self._go_on(_ASSISTANT, Call(call_id, name, given or "", custom=True, namespace=namespace or None))
 
     def _output(self, members: Members, path: str) -> None:
         self._result(members, path, custom=False)
@@ -158,7 +228,7 @@ class Turns:
         content = read_content(members["output"], f"{path}.output", self._losses)
         parts = tuple(Text(part.text) if isinstance(part, Refusal) else part for part in content)
         name = text_of(members, "name", path)
-        self._go_on(Role.TOOL, Result(required_text(members, "call_id", path), parts, name=name, custom=custom))
+        self._go_on(_TOOL, Result(required_text(members, "call_id", path), parts, name=name, custom=custom))
 
     def _reference(self, members: Members, path: str) -> None:
         item_id = required_text(members, "id", path)
@@ -167,6 +237,23 @@ class Turns:
     def _tools(self, members: Members, path: str) -> None:
         self._offer.add(members.get("tools", []), f"{path}.tools")
 
+
+def _decoded(raw: Raw, path: str) -> object:
+    """Decode a member or an item. Raises `ClientError` for one that is nested too deeply."""
+    try:
+        return msgspec.json.decode(raw)
+    except RecursionError as exc:
+        raise too_deep(path) from exc
+
+
+_PLAIN_READERS: dict[type, Callable[[Turns, Any, str, int], None]] = {
+    PlainMessage: Turns._plain_message,
+    PlainReasoning: Turns._plain_reasoning,
+    PlainCall: Turns._plain_call,
+    PlainCustomCall: Turns._plain_custom_call,
+    PlainOutput: Turns._plain_output,
+    PlainCustomOutput: Turns._plain_custom_output,
+}
 
 _READERS: dict[str, Callable[[Turns, Members, str], None]] = {
     "message": Turns._message,
@@ -189,11 +276,18 @@ def _said(value: object, path: str) -> str:
 
 
 def _signature(members: Members, path: str) -> Signature | None:
-    """Return what signs the reasoning: another maker's signature that we packed, or the client's own upstream's."""
     encrypted = text_of(members, "encrypted_content", path)
+    if not encrypted:
+        return None
+    kind = "content" if members.get("content") else ""
+    own = not signatures.is_token(encrypted)
+    return _signature_of(encrypted, kind, (text_of(members, "id", path) or "") if own else "")
+
+
+def _signature_of(encrypted: str | None, kind: str, item_id: str) -> Signature | None:
+    """Return what signs the reasoning: another maker's signature that we packed, or the client's own upstream's."""
     if not encrypted:
         return None
     if signatures.is_token(encrypted):
         return signatures.unpack(encrypted)
-    kind = "content" if members.get("content") else ""
-    return Signature("responses", "", encrypted, kind, text_of(members, "id", path) or "")
+    return Signature("responses", "", encrypted, kind, item_id)

@@ -13,7 +13,7 @@ usage.
 """
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from adapters import lenient
 from adapters.dialects.responses_document import Members, failure_of, read_answer, read_members, text
@@ -52,26 +52,35 @@ _ERROR = Stage.ERROR
 _TEXT, _ARGUMENTS = Channel.TEXT, Channel.ARGUMENTS
 """Looked up once: an Enum's member costs 0.1 us each time it is reached through its class (3.11)."""
 
-_PLAIN = {TEXT_DELTA: _TEXT, ARGUMENTS_DELTA: _ARGUMENTS}
-"""What nearly all events of a stream are."""
-
-_NAME = b"event:"
-_TYPED = b'\ndata: {"type":"'
-_DATA_AT = len(b"\ndata: ")
+_DATA = b"\ndata: "
+_LF, _CR = b"\n\r"
+"""As numbers: bytes are searched for these in a quarter of the time."""
 
 
-class _Delta(Struct):
-    """The members of a delta event that count; of any other event just its type."""
+class _Delta(Struct, gc=False, tag_field="type"):
+    """The members of a delta that count; one that says more is none."""
 
-    type: str = ""
-    delta: str = ""
+    delta: str
     output_index: int = 0
     content_index: int = 0
-    error: Raw = NOTHING
+    error: None = None
 
 
-_DELTAS = msgspec.json.Decoder(_Delta)
+class _TextDelta(_Delta, tag=TEXT_DELTA):
+    pass
+
+
+class _ArgumentsDelta(_Delta, tag=ARGUMENTS_DELTA):
+    pass
+
+
+_read_delta = msgspec.json.Decoder(_TextDelta | _ArgumentsDelta).decode
 _REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+_PLAIN = frozenset(
+    b"event: %b%b" % (kind.encode(), end) for kind in (TEXT_DELTA, ARGUMENTS_DELTA) for end in (b"", b"\r")
+)
+"""How nearly all events of a stream begin."""
 
 
 def open_parser(emitter: Emitter, *, scope: str, event_bytes_max: int) -> "Parser":
@@ -100,11 +109,8 @@ class Parser(NeutralParser):
     # -- events --------------------------------------------------------------------------------------------------------
 
     def _plain(self, event: bytes) -> bool:
-        at = event.find(_TYPED)
-        if at < 0 or not event.startswith(_NAME) or event.find(b"\n") != at or event.find(b"\n", at + 1) >= 0:
-            return False
-        carriage = event.find(b"\r")
-        return (carriage < 0 or carriage == at - 1) and self._is_plain(event[at + _DATA_AT :])
+        name, _, payload = event.partition(_DATA)
+        return name in _PLAIN and _LF not in payload and _CR not in payload and self._is_plain(payload)
 
     def _payload(self, payload: bytes, name: bytes) -> None:
         if self.stage is _ERROR or not self._is_plain(payload):
@@ -113,23 +119,26 @@ class Parser(NeutralParser):
     def _is_plain(self, payload: bytes) -> bool:
         """Whether it was a delta that goes on with a part known already; then it is told."""
         try:
-            event = _DELTAS.decode(payload)
+            event = _read_delta(payload)
         except _REFUSALS:
             return False
-        channel = _PLAIN.get(event.type)
         item = self._items.get(event.output_index)
-        if channel is None or item is None or event.error is not NOTHING:
+        if item is None:
+            return False
+        is_text = type(event) is _TextDelta
+        part = item.parts.get((_TEXT if is_text else _ARGUMENTS, event.content_index))
+        if part is None or part.joiner is not None:
             return False
         delta = event.delta
-        part = item.parts.get((channel, event.content_index))
-        if part is None or part.joiner is not None or (channel is _ARGUMENTS and not item.opened):
-            return False
-        part.pieces.append(delta)
-        if channel is _TEXT:
+        if is_text:
+            part.pieces.append(delta)
             self._said += len(delta)
             self.emitter.text(delta)
-        else:
+        elif item.opened:
+            part.pieces.append(delta)
             self.emitter.call_arguments(item.key, delta)
+        else:
+            return False
         return True
 
     def _read(self, payload: bytes, name: bytes) -> None:

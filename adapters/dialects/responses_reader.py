@@ -59,14 +59,14 @@ def read_conversation(request: Request, losses: Losses) -> Conversation:
     fields = request.fields
     paths: dict[str, str] = {}
     _note_lost(fields, losses)
+    _note_paths(fields, paths)
     offer = Offer(losses, paths)
-    turns = _turns(fields, offer, losses)
+    turns = _turns(fields, Turns(offer, losses, paths))
     tools = field(fields, "tools")
     if tools is not None:
         offer.add(tools, "tools")
     names = names_of(offer.tools)
     form, verbosity = _text_options(fields, paths)
-    _note_paths(fields, paths)
     web_search = offer.web_search
     uses_max = _whole(fields, "max_tool_calls")
     if web_search is not None and uses_max is not None:
@@ -108,17 +108,11 @@ _PATHS = {
 }
 """Where a feature stands that a writer may have to drop; others are noted where they are read."""
 
-_MARKS = {"cache": b'"prompt_cache_breakpoint"', "image_detail": b'"detail"'}
-"""The same for members of single parts."""
-
 
 def _note_paths(fields: Fields, paths: dict[str, str]) -> None:
     for name, feature in _PATHS.items():
         if name in fields and bytes(fields[name]) != b"null":
             paths.setdefault(feature, name)
-    for feature, mark in _MARKS.items():
-        if feature not in paths and mark in bytes(fields.get("input", NOTHING)):
-            paths[feature] = "input"
 
 
 def _note_lost(fields: Fields, losses: Losses) -> None:
@@ -136,13 +130,12 @@ def _note_lost(fields: Fields, losses: Losses) -> None:
         losses.note("logprobs", "top_logprobs")
 
 
-def _turns(fields: Fields, offer: Offer, losses: Losses) -> tuple[Turn, ...]:
-    turns = Turns(offer, losses)
+def _turns(fields: Fields, turns: Turns) -> tuple[Turn, ...]:
     instructions = _text(fields, "instructions")
     if instructions:
         turns.say(Role.SYSTEM, (Text(instructions),))
-    given = field(fields, "input")
-    if given is None:
+    given = fields.get("input")
+    if given is None or bytes(memoryview(given)[:5]) == b"null":
         raise refusal("Missing required parameter: 'input'.", "input", "missing_required_parameter")
     turns.read(given, "input")
     return turns.end()

@@ -165,7 +165,7 @@ def read_choice(value: object, names: Names, losses: Losses) -> ToolChoice | Non
         raise invalid_value("tool_choice.mode", mode, ("auto", "required"))
     flat: list[str] = []
     for at, members in objects(value.get("tools", []), "tool_choice.tools"):
-        if members.get("type") in ("function", "custom"):  # noqa: PLR6201 - it may be of any type
+        if members.get("type") in ("function", "custom"):
             flat.append(_flat(members, at, names))
         else:
             losses.note("tool_choice", at)

@@ -58,6 +58,9 @@ def write_request(conversation: Conversation, target: Target, losses: Losses) ->
     items = Items(conversation, target, losses)
     for turn in turns:
         items.add(turn)
+    if instructions is not None and not items.written:
+        items.tell(instructions)
+        instructions = None
     body: Object = {"model": target.model}
     if instructions is not None:
         body["instructions"] = instructions
@@ -97,7 +100,7 @@ def _note(conversation: Conversation, losses: Losses, feature: str) -> None:
 def _instructions(turns: list[Turn]) -> tuple[str | None, list[Turn]]:
     """Return the system text that stands alone in front, and the rest: other system turns stay where they are.
 
-    A conversation of nothing else keeps it as a turn, for the vendor wants some input.
+    A conversation of no other turn keeps it as one, for the vendor wants some input.
     """
     if len(turns) > 1 and turns[0].role is Role.SYSTEM and turns[1].role is not Role.SYSTEM:
         parts = turns[0].parts

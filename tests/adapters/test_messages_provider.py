@@ -77,7 +77,7 @@ def test_signing() -> None:
         (500, "overloaded_error", Kind.OVERLOADED, True),
         (504, "timeout_error", Kind.TIMEOUT, True),
         (529, "overloaded_error", Kind.OVERLOADED, True),
-        (529, "unheard_of", Kind.OVERLOADED, True),
+        (529, "unheard_of_error", Kind.OVERLOADED, True),
     ],
 )
 def test_the_type_decides(status: int, word: str, kind: Kind, retryable: bool) -> None:

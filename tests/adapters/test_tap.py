@@ -495,7 +495,7 @@ def test_any_bytes_at_any_split_give_the_same(data: bytes, sizes: list[int], str
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from([ROLE, HI, STOP, usage_chunk(), {**HI, "usage": USAGE}, {"error": None}]), max_size=8))
 def test_forwarded_events_are_what_the_sdk_reads_of_the_original(payloads: list[Any]) -> None:
-    data = write([*payloads, DONE])
+    data = write([HI, *payloads, DONE])
     forward, _ = run([data])
     assert sdk_payloads(forward) == sdk_payloads(data)
 

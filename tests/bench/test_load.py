@@ -18,7 +18,7 @@ from rich.console import Console
 
 from bench import lane, nginx, upstream
 from bench.client import State, chat_request
-from bench.jobs import AnyJob, Arrivals, Hold, Paced, Report, Streams, Unary, quantiles
+from bench.jobs import AnyJob, Arrivals, Hold, Numbered, Paced, Report, Streams, Unary, quantiles
 from bench.load import run
 from bench.loop import Loop
 from bench.measure import QUICK, Bench, Samples, perform
@@ -179,6 +179,35 @@ def test_arrivals_in_open_loop(direct: Subject) -> None:
     assert report.ttft_ms is not None
     assert report.ttft_ms.count == report.requests
     assert report.events == report.requests * 5  # the role, three contents, the finish
+
+
+async def test_numbered_streams_are_all_sent_and_waited_for() -> None:
+    with trio.fail_after(10):
+        async with upstream.running(script=[{"sleep_ms": 20}, {"answer": {"content": " token token"}}]) as server:
+            numbered = Numbered(port=server.port, model="m", period_us=500, requests=12, first=40)
+            report = await trio.to_thread.run_sync(perform, numbered, ANYWHERE)
+            asked = [record.json for record in server.log]
+    assert (report.errors, report.requests, len(report.first_contents_ms)) == ({}, 12, 12)
+    assert min(report.first_contents_ms) > 19
+    assert sorted(fields["seed"] for fields in asked) == list(range(40, 52))
+    assert len({fields["messages"][1]["content"] for fields in asked}) == 12
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ([{"status": 503}], "status 503"),
+        ([{"stall": True}], "unanswered at the end"),
+        ([{"send": 'data: {"content":" x"}\n\n'}, {"stall": True}], "unanswered at the end"),
+        ([{"send": 'data: {"content":" x"}\n\ndata: {"error":{}}\n\n'}], "a stream without its last event"),
+    ],
+)
+async def test_failures_of_numbered_streams_are_counted_by_reason(script: object, reason: str) -> None:
+    with trio.fail_after(10):
+        async with upstream.running(script=script) as server:
+            numbered = Numbered(port=server.port, model="m", period_us=500, requests=3, linger_s=0.1)
+            report = await trio.to_thread.run_sync(perform, numbered, ANYWHERE)
+    assert (report.errors, report.requests) == ({reason: 3}, 0)
 
 
 def test_held_streams(direct: Subject) -> None:

@@ -14,6 +14,7 @@ import h11
 import httpx
 import pytest
 import trio
+import trio.testing
 import trustme
 
 from bench import upstream
@@ -457,6 +458,16 @@ async def test_a_unix_socket_and_tls(tmp_path: Path) -> None:
         ([{"repeat": [{"close": True}]}], "cannot be repeated"),
         ([{"repeat": [], "times": 0}], "takes a count"),
         ([{"newline": "\t"}], "LF, CRLF or CR"),
+        ([{"sleep_ms": {"median": 60}}], "milliseconds, or the median"),
+        ([{"sleep_ms": {"median": 0, "sigma": 1}}], "milliseconds, or the median"),
+        ([{"sleep_ms": -1}], "milliseconds, or the median"),
+        ([{"choose": []}], "shares of at most 1"),
+        ([{"choose": [{"share": 0.6, "steps": []}, {"share": 0.5, "steps": []}]}], "shares of at most 1"),
+        ([{"choose": [{"share": 0.5}]}], "shares of at most 1"),
+        ([{"choose": [7]}], "shares of at most 1"),
+        ([{"choose": [{"share": 0.5, "steps": [{"stal": True}]}]}], "exactly one verb"),
+        ([{"choose": [{"share": 0.5, "steps": []}]}, {"send": "a"}], "nothing can follow"),
+        ([{"repeat": [{"choose": [{"share": 0.5, "steps": []}]}]}], "cannot be repeated"),
     ],
 )
 def test_a_wrong_script_is_refused_with_its_reason(script: object, words: str) -> None:
@@ -472,3 +483,70 @@ async def test_a_wrong_script_in_a_request_is_a_400(client: Client) -> None:
 def test_repetition_is_lazy() -> None:
     steps = walk(parse_script([{"repeat": [{"repeat": [{"send": "x"}], "times": 10**9}], "times": 10**9}]))
     assert [next(steps).value for _ in range(3)] == ["x"] * 3
+
+
+FATES = [{"choose": [{"share": 0.3, "steps": [{"status": 503}]}, {"share": 0.3, "steps": [{"status": 429}]}]}]
+
+
+async def fates(seeds: list[int], upstream_seed: int) -> dict[int, int]:
+    """Ask on one connection after the other, in this order; give the status that each seed met."""
+    met = {}
+    async with upstream.running(script=FATES, seed=upstream_seed) as server:
+        for seed in seeds:
+            async with connected(server) as client:
+                await client.ask(HELLO | {"seed": seed})
+                met[seed] = (await client.response())[0]
+    return met
+
+
+async def test_the_fate_of_a_request_is_its_own() -> None:
+    with trio.fail_after(10):
+        there, back = await fates(list(range(60)), 1), await fates(list(range(59, -1, -1)), 1)
+        elsewhere = await fates(list(range(60)), 2)
+    assert there == back
+    assert there != elsewhere
+    assert set(there.values()) == {200, 429, 503}
+
+
+async def test_without_a_seed_fates_come_in_order_of_arrival() -> None:
+    async def statuses() -> list[int]:
+        met = []
+        async with upstream.running(script=FATES) as server:
+            for _ in range(20):
+                async with connected(server) as client:
+                    await client.ask(HELLO)
+                    met.append((await client.response())[0])
+        return met
+
+    with trio.fail_after(10):
+        assert await statuses() == await statuses()
+
+
+def test_a_choice_is_made_by_share() -> None:
+    script = parse_script([{"send": "a"}, *FATES])
+    draws = [0.0, 0.29, 0.3, 0.59, 0.6, 0.99]
+    drawn = [[step.value for step in walk(script, iter([at]).__next__)] for at in draws]
+    assert drawn == [["a", 503], ["a", 503], ["a", 429], ["a", 429], ["a"], ["a"]]
+
+
+async def test_a_drawn_pause_is_the_requests_own(autojump_clock: trio.testing.MockClock) -> None:
+    async def pauses(maximum: float) -> list[float]:
+        took = []
+        for seed in range(30):
+            stream, server = trio.testing.memory_stream_pair()
+            pause = {"median": 60_000, "sigma": 0.8, "max": maximum}
+            playing = ScriptedUpstream(script=[{"sleep_ms": pause}, {"status": 204}])
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(playing.serve_connection, server)
+                client, before = Client(stream), trio.current_time()
+                await client.ask(HELLO | {"seed": seed})
+                assert isinstance(await client.event(), h11.Response)
+                took.append(trio.current_time() - before)
+                nursery.cancel_scope.cancel()
+        return took
+
+    free = await pauses(1e9)
+    assert await pauses(1e9) == pytest.approx(free)
+    assert sorted(free)[15] == pytest.approx(60, rel=0.5)
+    assert max(free) > 100
+    assert await pauses(100_000) == pytest.approx([min(pause, 100) for pause in free])

@@ -35,18 +35,23 @@ class Runner:
     closed_at: float | None = None
     error: UpstreamError | None = None
     said: bool = False
+    on_content: Callable[[], None] = lambda: None
 
     async def wait(self) -> None:
         assert self.closed_at is None
         assert not (self.said and isinstance(self.result, GatewayError)), "asked again after it failed"
         await trio.sleep_until(self.started + self.delay)
         self.said = True
+        self.on_content()
         if isinstance(self.result, GatewayError):
             raise self.result
 
     def lose(self, error: UpstreamError | None = None) -> None:
         if self.closed_at is None:
             self.closed_at, self.error = trio.current_time(), error
+
+    def close(self) -> None:
+        self.lose()
 
 
 class Scenario:
@@ -222,6 +227,28 @@ async def test_a_winner_and_a_failure_in_one_tick(autojump_clock: trio.testing.M
         assert scenario.entered[winner].result is OK
         assert trio.current_time() - scenario.began == 1.5
         assert scenario.losers_are_closed(winner)
+
+
+@pytest.mark.parametrize("attempt_seconds", [inf, 2.0])
+async def test_content_in_the_tick_in_which_the_next_is_due(
+    autojump_clock: trio.testing.MockClock, attempt_seconds: float
+) -> None:
+    scenario = Scenario((2, OK), (9, OK), (0, OK), attempt_seconds=attempt_seconds)
+    race = scenario.race
+    race.start()
+    await trio.sleep(1)
+    race.start_next()
+    with trio.CancelScope() as due:
+        # The caller's deadline passes while the first one is on its way to say that it has content.
+        scenario.entered[0].on_content = due.cancel
+        await race.wait()
+    assert due.cancelled_caught
+    assert trio.current_time() == race.next_at == scenario.began + 2
+    race.start_next()
+    await race.wait()
+    assert race.winner is scenario.entered[0]
+    assert scenario.starts == [0, 1], "what has content is neither hedged nor replaced"
+    assert scenario.losers_are_closed(0)
 
 
 async def test_without_candidates_it_is_said_at_once(autojump_clock: trio.testing.MockClock) -> None:

@@ -85,6 +85,7 @@ async def live(canned: tuple[Canned, str]) -> AsyncIterator[Live]:
         }
         for dialect, kind in KINDS.items()
     }
+    providers["openai"] = {"base_url": f"{origin}/v1", "key": "sk-upstream", "models": ["gpt-5.5"]}
     document = {
         "server": {"environment_providers": False, "console": False},
         "keys": {"test": {"value": KEY}},
@@ -317,3 +318,30 @@ async def test_the_old_completions_are_translated(live: Live, upstream: str, str
     assert chunks[-1].choices[0].finish_reason == "stop"
     entry = await live.log.wait_entry(0)
     assert (entry.surface, entry.outcome) == ("completions", "ok")
+
+
+@pytest.mark.parametrize("upstream", DIALECTS)
+async def test_a_stream_may_be_one_json_array(live: Live, upstream: str) -> None:
+    async with httpx.AsyncClient(base_url=live.origin, headers={"x-goog-api-key": live.key}) as http:
+        body = {"contents": [{"role": "user", "parts": [{"text": "Weather?"}]}]}
+        answer = await http.post(f"/v1beta/models/{upstream}-1:streamGenerateContent", json=body)
+    assert answer.headers["content-type"].startswith("application/json")
+    chunks = answer.json()
+    assert len(chunks) > 1
+    contents = [chunk["candidates"][0].get("content", {}) for chunk in chunks if chunk.get("candidates")]
+    parts = [part for content in contents for part in content.get("parts", ())]
+    text = "".join(part["text"] for part in parts if "text" in part and not part.get("thought"))
+    calls = [(part["functionCall"]["name"], part["functionCall"]["args"]) for part in parts if "functionCall" in part]
+    assert (text, calls) == expected(CASES[upstream])
+
+
+async def test_a_model_that_thinks_and_calls_in_one_dialect_alone_is_asked_in_that(
+    live: Live, canned: tuple[Canned, str]
+) -> None:
+    async with httpx.AsyncClient(base_url=live.origin, headers={"x-api-key": live.key}) as http:
+        tools = [{"name": "weather", "input_schema": SCHEMA}]
+        body = {"model": "gpt-5.5", "max_tokens": 100, "messages": SAY, "tools": tools}
+        translated = await http.post("/v1/messages", json=body)
+        native = await http.post("/v1/chat/completions", json={"model": "gpt-5.5", "messages": SAY})
+    assert (translated.status_code, native.status_code) == (200, 200)
+    assert [target for target, _, _ in canned[0].asked] == ["/v1/responses", "/v1/chat/completions"]

@@ -362,8 +362,9 @@ def test_references_to_tools_become_text_and_the_placeholder_goes() -> None:
         assert "mcp__weather__today" in entries[-1][2]
 
 
-def test_a_billing_line_reaches_nobody_else() -> None:
-    for _, document, _ in told_everywhere("messages", claude_code.request()):
+def test_a_billing_line_and_a_placeholder_reach_nobody_else() -> None:
+    for upstream, document, _ in told_everywhere("messages", claude_code.request()):
+        assert tools(upstream, document) == ["list_files", "ToolSearch"]
         assert "billing" not in json.dumps(document)
 
 

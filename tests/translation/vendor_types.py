@@ -76,7 +76,8 @@ def _members(hint: Any) -> dict[str, tuple[Any, bool]]:
     for name, annotation in typing_extensions.get_type_hints(hint, include_extras=True).items():
         required = name in hint.__required_keys__
         inner = annotation
-        while (marker := typing.get_origin(inner)) is not None:
+        while True:
+            marker: Any = typing.get_origin(inner)
             if marker in {typing.Required, typing_extensions.Required}:
                 required = True
             elif marker in {typing.NotRequired, typing_extensions.NotRequired}:

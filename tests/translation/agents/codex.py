@@ -165,7 +165,7 @@ def sub_agent() -> Body:
 
 def patched() -> Body:
     """Return a history with a free-form call."""
-    history = (
+    history: tuple[Body, ...] = (
         {"type": "reasoning", "summary": [], "content": None, "encrypted_content": "gAAAAABforeign"},
         {"type": "custom_tool_call", "call_id": "call_p", "name": "apply_patch", "input": PATCH, "status": "completed"},
         {"type": "custom_tool_call_output", "id": "ctco_1", "call_id": "call_p", "output": "Done."},
