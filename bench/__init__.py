@@ -9,5 +9,7 @@ Three kinds of process take part, so that nobody's CPU time hides in another's:
   a measurement are taken at the same moment as its counts.
 
 `bench.lane` (`make bench`) puts them side by side, interleaved over several rounds, and prints medians with spread
-beside the targets. Nothing here imports the engine: whatever serves HTTP can be measured.
+beside the targets. `bench.failover` lets upstreams fail (`bench.faults`) and tells what clients notice and what the
+race costs, from the load's counts and from the access log (`bench.attempts`). Nothing here imports the engine: whatever
+serves HTTP can be measured.
 """

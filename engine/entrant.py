@@ -78,7 +78,7 @@ class Entrant:
         if not self._told:
             self._told = True
             now = self.attempt.now()
-            self.candidate.health.answered(now - self.attempt.started, now)
+            self.candidate.health.answered(now - self.attempt.started, now, stream=self._is_stream)
 
     def tell_broken(self, error: GatewayError) -> None:
         """Let the candidate's health know that its stream broke behind its first content."""
@@ -111,8 +111,12 @@ class Entrant:
         if not self._told:
             self._told = True
             lost = attempt.record.cause == LOST
-            health.abandoned(attempt.ended - attempt.started, attempt.ended, slow=lost)
+            health.abandoned(attempt.ended - attempt.started, attempt.ended, slow=lost, stream=self._is_stream)
         health.end()
+
+    @property
+    def _is_stream(self) -> bool:
+        return self.passage.tap is not None
 
     def _tell_judged(self) -> None:
         self._told = True

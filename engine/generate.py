@@ -98,7 +98,8 @@ class Starter:
         self._tried: list[Candidate] = []
         self._refused: ClientError | None = None
         race = route.race
-        self.policy = Policy(race.attempts_max, race.attempt_seconds, route.hedge_budget, route.retry_budget)
+        seconds = race.attempt_seconds if exchange.stream else race.unary_attempt_seconds
+        self.policy = Policy(race.attempts_max, seconds, route.hedge_budget, route.retry_budget)
 
     def enter(self) -> Entrant | None:
         """Begin the next attempt, None when nobody is left. Raises `ClientError` when nobody can be asked this.
@@ -135,7 +136,7 @@ class Starter:
             exchange.attempts.append(attempt.record)
             alone = inf
             if len(route.candidates) > 1 and (route.race.hedge_side_effects or not self._passages.has_side_effects):
-                alone = route.hedge_seconds(candidate, attempt.started)
+                alone = route.hedge_seconds(candidate, attempt.started, stream=exchange.stream)
             return Entrant(candidate, passage, attempt, hedge_seconds=alone, answer_bytes_max=limits.answer_bytes_max)
         if self._refused is not None and not exchange.attempts:
             raise self._refused

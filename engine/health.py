@@ -33,11 +33,14 @@ class HealthStatistics(NamedTuple):
 class Health:
     """One candidate's; `in_flight_max` bounds its attempts, 0 for no bound."""
 
-    __slots__ = ("breaker", "cooling_until", "in_flight", "in_flight_max", "latency")
+    __slots__ = ("breaker", "cooling_until", "in_flight", "in_flight_max", "latency", "unary_latency")
 
     def __init__(self, now: float, *, in_flight_max: int = 0) -> None:
         self.breaker = Breaker(now)
         self.latency = Latency(now)
+        """Of streams: to the first content."""
+        self.unary_latency = Latency(now)
+        """Of unary answers: to the end."""
         self.in_flight = 0
         self.in_flight_max = in_flight_max
         self.cooling_until = now
@@ -66,7 +69,11 @@ class Health:
 
     def score(self) -> float:
         """Return how long one more request may take there: the smaller, the better. Unknown ones are tried first."""
-        return (self.in_flight + 1) * (self.latency.average or 0.0)
+        return (self.in_flight + 1) * (self.latency.average or self.unary_latency.average or 0.0)
+
+    def latency_of(self, *, stream: bool) -> Latency:
+        """Return the times that the next answer of a kind is to be compared with."""
+        return self.latency if stream else self.unary_latency
 
     def begin(self, now: float) -> bool:
         """Take it for one attempt, if it may be asked."""
@@ -75,9 +82,9 @@ class Health:
         self.in_flight += 1
         return True
 
-    def answered(self, seconds: float, now: float) -> None:
-        """Note that its first content came after `seconds`."""
-        self.latency.record(seconds, now)
+    def answered(self, seconds: float, now: float, *, stream: bool = True) -> None:
+        """Note that its first content came after `seconds`; of a unary answer that is the whole."""
+        self.latency_of(stream=stream).record(seconds, now)
         self.breaker.succeed(now)
 
     def judged(self, now: float) -> None:
@@ -97,11 +104,11 @@ class Health:
         else:
             self.breaker.fail(now)
 
-    def abandoned(self, seconds: float, now: float, *, slow: bool) -> None:
+    def abandoned(self, seconds: float, now: float, *, slow: bool, stream: bool = True) -> None:
         """Note that nobody waits for it any more; `slow` when that was for its own slowness."""
         self.breaker.abandon()
         if slow:
-            self.latency.record(seconds, now)
+            self.latency_of(stream=stream).record(seconds, now)
 
     def end(self) -> None:
         """Give it back."""

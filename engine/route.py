@@ -141,14 +141,14 @@ class Route:
         waits = (candidate.health.breaker.statistics(now).retry_seconds for candidate in self.candidates)
         return max(ceil(min(waits)), 1)
 
-    def hedge_seconds(self, candidate: Candidate, now: float) -> float:
+    def hedge_seconds(self, candidate: Candidate, now: float, *, stream: bool = True) -> float:
         """Return how long an attempt runs alone; infinite when slowness starts nothing, or none can be told yet."""
         race = self.race
         if race.hedge_delay_seconds is not None:
             return race.hedge_delay_seconds
         if race.hedge_percentile is None:
             return inf
-        seconds = candidate.health.latency.percentile(race.hedge_percentile, now)
+        seconds = candidate.health.latency_of(stream=stream).percentile(race.hedge_percentile, now)
         return inf if seconds is None else max(seconds, race.hedge_floor_seconds)
 
     def _choose(self, ready: list[Candidate], affinity: bytes | None) -> Candidate:

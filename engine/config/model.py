@@ -61,6 +61,7 @@ class Race(msgspec.Struct, frozen=True):
 
     attempts_max: int = 3
     attempt_seconds: float = 30.0
+    unary_attempt_seconds: float = 300.0
     hedge_percentile: float | None = None
     hedge_delay_seconds: float | None = None
     hedge_floor_seconds: float = 0.2

@@ -101,8 +101,11 @@ class RaceOptions(Section, frozen=True, kw_only=True):
 
     attempts_max: Annotated[Attempts, about("attempts at one answer, the first one included")] = 3
     attempt_seconds: Annotated[
-        Seconds, about("an attempt without content for so long is replaced, if another candidate can be asked")
+        Seconds, about("a stream without content for so long is replaced, if another candidate can be asked")
     ] = 30
+    unary_attempt_seconds: Annotated[Seconds, about("the same of an answer that is not streamed: the whole of it")] = (
+        300
+    )
     hedge: Annotated[
         str,
         about(
@@ -123,6 +126,7 @@ class RaceOverrides(Section, frozen=True, kw_only=True):
 
     attempts_max: Annotated[Attempts | None, about("as race.attempts_max")] = None
     attempt_seconds: Annotated[Seconds | None, about("as race.attempt_seconds")] = None
+    unary_attempt_seconds: Annotated[Seconds | None, about("as race.unary_attempt_seconds")] = None
     hedge: Annotated[str | None, about("as race.hedge")] = None
     hedge_floor_ms: Annotated[Milliseconds | None, about("as race.hedge_floor_ms")] = None
     hedge_share: Annotated[Share | None, about("as race.hedge_share")] = None

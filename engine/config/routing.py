@@ -69,6 +69,7 @@ def _race(options: RaceOptions, path: str, context: Context) -> Race:
     return Race(
         attempts_max=options.attempts_max,
         attempt_seconds=options.attempt_seconds,
+        unary_attempt_seconds=options.unary_attempt_seconds,
         hedge_percentile=percentile,
         hedge_delay_seconds=delay,
         hedge_floor_seconds=options.hedge_floor_ms / 1e3,
