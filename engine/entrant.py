@@ -110,8 +110,11 @@ class Entrant:
         health = self.candidate.health
         if not self._told:
             self._told = True
-            lost = attempt.record.cause == LOST
-            health.abandoned(attempt.ended - attempt.started, attempt.ended, slow=lost, stream=self._is_stream)
+            seconds, alone = attempt.ended - attempt.started, self.hedge_seconds
+            if attempt.record.cause == LOST and seconds >= alone:
+                health.outrun(seconds, attempt.ended, after_seconds=alone, stream=self._is_stream)
+            else:
+                health.abandoned()
         health.end()
 
     @property

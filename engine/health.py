@@ -2,8 +2,8 @@
 
 One `Health` belongs to one (provider, credential, upstream model) and outlives every request and every reload that
 keeps the three. An attempt takes it with `begin` and gives it back with `end`; between the two it says what became of
-it, `answered`, `judged`, `failed` or `abandoned`. All are synchronous, so no cancellation can lose one. What is counted
-as the candidate's failure is decided here, by cause.
+it, `answered`, `judged`, `failed`, `outrun` or `abandoned`. All are synchronous, so no cancellation can lose one. What
+is counted as the candidate's failure is decided here, by cause.
 """
 
 from typing import NamedTuple
@@ -14,6 +14,9 @@ from engine.latency import Latency
 
 CREDENTIAL_SECONDS = 60.0
 """How long a refused credential is not used: keys are replaced by people."""
+
+USUAL_SHARE = 0.95
+"""The share of its answers that are as fast as usual."""
 
 COOLING_SECONDS = 1.0
 COOLING_SECONDS_MAX = 60.0
@@ -104,11 +107,24 @@ class Health:
         else:
             self.breaker.fail(now)
 
-    def abandoned(self, seconds: float, now: float, *, slow: bool, stream: bool = True) -> None:
-        """Note that nobody waits for it any more; `slow` when that was for its own slowness."""
+    def abandoned(self) -> None:
+        """Note that nobody waits for it any more, which says nothing about it."""
         self.breaker.abandon()
-        if slow:
-            self.latency_of(stream=stream).record(seconds, now)
+
+    def outrun(self, seconds: float, now: float, *, after_seconds: float, stream: bool = True) -> None:
+        """Note that it had said nothing after `seconds`, when another one won that was asked after `after_seconds`.
+
+        It counts as slow as that delay, not as slow as the winner: or each loss would lengthen the next delay. It is a
+        failure if it was slower than nearly all its own answers: a candidate that stalls never fails otherwise, since
+        somebody always wins before. One that is merely slower than others is not at fault.
+        """
+        latency = self.latency_of(stream=stream)
+        usual = latency.percentile(USUAL_SHARE, now)
+        latency.record(min(seconds, after_seconds), now)
+        if usual is not None and seconds > usual:
+            self.breaker.fail(now)
+        else:
+            self.breaker.abandon()
 
     def end(self) -> None:
         """Give it back."""

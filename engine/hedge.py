@@ -81,6 +81,10 @@ class Budget:
         return True
 
 
+HEDGE_AGAIN_SECONDS = 0.05
+"""The least pause before a budget that was empty is asked again."""
+
+
 class Policy(NamedTuple):
     """How a route races. An attempt without content after `attempt_seconds` makes room for another, if there is one."""
 
@@ -96,6 +100,10 @@ class Runner(NamedTuple, Generic[E]):
     entrant: E
     hedge_at: float
     gives_up_at: float
+
+    def waiting_on(self, now: float, *, again: bool) -> "Runner[E]":
+        """Return it after its hedge was due: once is enough, but one that the budget refused is asked for `again`."""
+        return self._replace(hedge_at=now + max(self.entrant.hedge_seconds, HEDGE_AGAIN_SECONDS) if again else inf)
 
 
 class Race(Generic[E]):
@@ -159,9 +167,11 @@ class Race(Generic[E]):
                 self._replace(runner, now)
         slow = [each for each in self._running if now >= each.hedge_at]
         if slow:
-            self._running = [each._replace(hedge_at=inf) if each in slow else each for each in self._running]
-            if self._start(self._policy.hedge_budget):
-                self.hedged = True
+            started = self._start(self._policy.hedge_budget)
+            self.hedged = self.hedged or started
+            self._running = [
+                each.waiting_on(now, again=not started) if each in slow else each for each in self._running
+            ]
 
     async def wait(self) -> None:
         """Wait for a winner. Raises `ClientError`, or the `UpstreamError` that says most, when there is none.

@@ -183,7 +183,7 @@ def test_attempts_are_counted_and_bounded() -> None:
     assert not health.begin(1)
     health.end()
     assert health.begin(1)
-    health.abandoned(0.1, 1, slow=False)
+    health.abandoned()
     health.end()
     health.judged(1)
     health.end()
@@ -232,10 +232,59 @@ def test_other_failures_open_and_a_refused_request_is_an_answer() -> None:
     assert not health.begin(0)
 
 
-def test_a_loser_counts_with_the_time_it_had() -> None:
+def outrun(health: Health, seconds: float, after_seconds: float, now: float = 0) -> None:
+    assert health.begin(now)
+    health.outrun(seconds, now, after_seconds=after_seconds)
+    health.end()
+
+
+def test_one_that_was_outrun_counts_as_slow_as_it_was_waited_for() -> None:
+    health = Health(0)
+    outrun(health, 9.0, after_seconds=0.5)
+    assert health.latency.average == 0.5
+    assert health.score() == pytest.approx(0.5)
+
+
+def test_losses_do_not_lengthen_the_delay_after_which_they_are_losses() -> None:
+    health = Health(0)
+    for _ in range(10 * SAMPLES_MIN):
+        health.latency.record(0.1, 0)
+    first = health.latency.percentile(0.95, 0)
+    assert first is not None
+    for number in range(5 * SAMPLES_MIN):
+        outrun(health, 30.0, after_seconds=first)
+        for _ in range(9):
+            assert health.begin(0)
+            health.answered(0.1, 0)
+            health.end()
+        assert health.latency.percentile(0.95, 0) == first, number
+
+
+def test_one_that_stalls_is_opened_though_somebody_else_always_answers() -> None:
+    health = Health(0)
+    for _ in range(SAMPLES_MIN):
+        health.latency.record(0.1, 0)
+    for _ in range(FAILURES_MAX):
+        assert health.is_available(0)
+        outrun(health, 0.5, after_seconds=0.2)
+    assert not health.is_available(0)
+
+
+def test_one_that_is_merely_slower_than_others_is_not() -> None:
+    health = Health(0)
+    for _ in range(SAMPLES_MIN):
+        health.latency.record(1.0, 0)
+    for _ in range(3 * FAILURES_MAX):
+        outrun(health, 0.5, after_seconds=0.2)
+    assert health.is_available(0)
+
+
+def test_streams_and_unary_answers_are_compared_with_their_own_kind() -> None:
     health = Health(0)
     assert health.begin(0)
-    health.abandoned(4.0, 4, slow=True)
+    health.answered(0.1, 0)
+    health.answered(20.0, 0, stream=False)
     health.end()
-    assert health.latency.average == 4.0
-    assert health.score() == pytest.approx(4.0)
+    assert health.latency_of(stream=True).average == 0.1
+    assert health.latency_of(stream=False).average == 20.0
+    assert health.score() == pytest.approx(0.1)

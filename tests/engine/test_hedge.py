@@ -279,6 +279,23 @@ async def test_the_retry_budget_bounds_retries_in_an_outage(autojump_clock: trio
     assert 100 + 5 + 9 <= attempts <= 100 + 5 + 10
 
 
+async def test_a_hedge_that_the_budget_refused_is_asked_for_again(autojump_clock: trio.testing.MockClock) -> None:
+    budget = Budget(1, tokens_max=1)
+    budget.tokens = 0
+    scenario = Scenario((10, OK), (0.5, OK), hedge_budget=budget)
+    assert budget.withdraw()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_fill_at, 3.5, budget)
+        assert await scenario.run() == 1
+    assert scenario.starts == [0, 4.0]
+
+
+async def _fill_at(time: float, budget: Budget) -> None:
+    await trio.sleep_until(time)
+    budget.deposit()
+
+
 async def test_a_share_of_nothing_never_hedges(autojump_clock: trio.testing.MockClock) -> None:
     scenario = Scenario((5, OK), (0, OK), hedge_budget=Budget(0, tokens_max=10))
     assert await scenario.run() == 0

@@ -222,8 +222,8 @@ def test_affinity_respects_weights(endpoint: Endpoint) -> None:
     assert 1400 < found["a"] < 1600
 
 
-@given(st.binary(max_size=40), st.floats(0.001, 1000))
-def test_attraction_is_a_positive_number_in_proportion_to_the_weight(affinity: bytes, weight: float) -> None:
+@given(st.integers(0, (1 << 64) - 1), st.floats(0.001, 1000))
+def test_attraction_is_a_positive_number_in_proportion_to_the_weight(affinity: int, weight: float) -> None:
     endpoint = Endpoint(CONFIG.providers["p"], CONFIG.limits, lambda: 0.0)
     one, heavy = Candidate(endpoint, "a"), Candidate(endpoint, "a", weight=weight)
     assert 0 < one.attraction(affinity) <= 1 / -log(1 - 1 / (1 << 53))
