@@ -52,7 +52,7 @@ FAULT_SHARE = 0.35
 LEAVING_SHARE = 0.3
 LEAVING_SECONDS_MAX = 0.08
 
-RACE = {"hedge": "8ms", "hedge_share": 1, "retry_share": 1, "attempt_seconds": 0.03}
+RACE = {"hedge": "8ms", "hedge_share": 1, "retry_share": 1, "attempt_seconds": 0.03, "unary_attempt_seconds": 0.03}
 TIMEOUTS = {"first_content_seconds": 0.5, "unary_seconds": 0.5, "idle_seconds": 0.05, "total_seconds": 2}
 
 PATHS = ("/v1/chat/completions", "/v1/messages", "/v1/responses")

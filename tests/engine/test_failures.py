@@ -102,10 +102,11 @@ def configuration(row: Row, dialect: str, urls: dict[str, str], **race: Any) -> 
             }
             models[name] = {"candidates": candidates, "timeouts": given}
     kinds = {"failing": "compatible", BEHIND: "compatible", ABROAD: "anthropic"}
+    seconds = ATTEMPT_SECONDS if row.cause == "timeout" else 30
     return {
         "server": {"environment_providers": False, "console": False},
         "keys": {"test": {"value": KEY}},
-        "race": {"attempt_seconds": ATTEMPT_SECONDS if row.cause == "timeout" else 30, **race},
+        "race": {"attempt_seconds": seconds, "unary_attempt_seconds": seconds, **race},
         "limits": row.limits,
         "providers": {
             name: {"kind": kind, "base_url": urls[name], "key": "sk-upstream", "discover": False}
@@ -225,7 +226,9 @@ async def test_a_stall_gets_company_where_hedging_is_on(row: Row, dialect: str) 
     ):
         urls = {"failing": scripted.base_url, BEHIND: healthy.base_url, ABROAD: f"{abroad}/v1"}
         # Of one of the dialects every answer is stored unless the request says otherwise.
-        hedged = configuration(row, dialect, urls, hedge="20ms", attempt_seconds=30, hedge_side_effects=True)
+        hedged = configuration(
+            row, dialect, urls, hedge="20ms", attempt_seconds=30, unary_attempt_seconds=30, hedge_side_effects=True
+        )
         async with running(hedged) as live:
             for number, (form, company) in enumerate(
                 (form, company) for form in row.forms for company in (BEHIND, ABROAD)
