@@ -99,7 +99,8 @@ class Starter:
         self._refused: ClientError | None = None
         race = route.race
         seconds = race.attempt_seconds if exchange.stream else race.unary_attempt_seconds
-        self.policy = Policy(race.attempts_max, seconds, route.hedge_budget, route.retry_budget)
+        attempts_max = min(race.attempts_max, len(route.candidates))
+        self.policy = Policy(attempts_max, seconds, route.hedge_budget, route.retry_budget)
 
     def enter(self) -> Entrant | None:
         """Begin the next attempt, None when nobody is left. Raises `ClientError` when nobody can be asked this.

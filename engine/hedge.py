@@ -245,8 +245,7 @@ class Race(Generic[E]):
 
     def _start(self, budget: Budget | None) -> bool:
         """Start one more attempt, if policy, budget and candidates have one."""
-        if self._enter is None or self.started >= self._policy.attempts_max:
-            self._enter = None
+        if self._enter is None:
             return False
         if budget is not None and budget.tokens < 1:
             return False
@@ -257,6 +256,9 @@ class Race(Generic[E]):
         if budget is not None:
             budget.withdraw()
         self.started += 1
+        if self.started >= self._policy.attempts_max:
+            # Known now, it spares the caller a deadline: a race of one has none.
+            self._enter = None
         started = entrant.started
         runner = Runner(entrant, started + entrant.hedge_seconds, started + self._policy.attempt_seconds)
         self._running.append(runner)
