@@ -108,40 +108,43 @@ class Starter:
         A candidate that this request cannot be carried over to is passed by.
         """
         gateway, exchange, route = self._gateway, self._exchange, self._route
-        while (candidate := route.pick(gateway.now(), self._tried, self._affinity)) is not None:
+        limits, now = gateway.config.limits, gateway.now()
+        while (candidate := route.pick(now, self._tried, self._affinity)) is not None:
             self._tried.append(candidate)
             try:
                 passage = self._passages.to(candidate)
             except ClientError as exc:
                 self._refused = self._refused or exc
                 continue
-            if not candidate.health.begin(gateway.now()):
+            message = candidate.endpoint.message(
+                "POST",
+                passage.path,
+                passage.body,
+                stream=exchange.stream,
+                headers=passage.headers,
+                credential=candidate.credential,
+            )
+            alone = self._alone_seconds(candidate, now)
+            # From here on nothing can fail: what is begun is given back by the entrant alone.
+            if not candidate.health.begin(now):
                 continue
             exchange.provider, exchange.upstream_model = candidate.provider, candidate.model
-            limits = gateway.config.limits
             attempt = Attempt(
-                candidate,
-                candidate.endpoint.message(
-                    "POST",
-                    passage.path,
-                    passage.body,
-                    stream=exchange.stream,
-                    headers=passage.headers,
-                    credential=candidate.credential,
-                ),
-                head_bytes_max=limits.upstream_head_bytes_max,
-                tap=passage.tap,
-                now=gateway.now,
+                candidate, message, head_bytes_max=limits.upstream_head_bytes_max, tap=passage.tap, now=gateway.now
             )
             attempt.record.offset_seconds = attempt.started - exchange.started
             exchange.attempts.append(attempt.record)
-            alone = inf
-            if len(route.candidates) > 1 and (route.race.hedge_side_effects or not self._passages.has_side_effects):
-                alone = route.hedge_seconds(candidate, attempt.started, stream=exchange.stream)
             return Entrant(candidate, passage, attempt, hedge_seconds=alone, answer_bytes_max=limits.answer_bytes_max)
         if self._refused is not None and not exchange.attempts:
             raise self._refused
         return None
+
+    def _alone_seconds(self, candidate: Candidate, now: float) -> float:
+        """Return how long an attempt runs alone: for ever where nobody could join it, or where that did harm."""
+        route = self._route
+        if len(route.candidates) == 1 or (self._passages.has_side_effects and not route.race.hedge_side_effects):
+            return inf
+        return route.hedge_seconds(candidate, now, stream=self._exchange.stream)
 
     def nobody(self) -> UpstreamError:
         """Return what is said when every candidate is known to fail, with the time until one is tried again."""
