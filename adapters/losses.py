@@ -65,6 +65,7 @@ TABLE: Mapping[str, Row] = {
     "hosted_tool": Row(_REFUSE, "a tool that one provider runs (computer, files, code, shell, MCP, images)"),
     "web_search": Row(_REFUSE, "web search, where the upstream's model has none"),
     "web_search_offer": Row(_WARN, "web search offered beside tools of the client's, where the model has none"),
+    "search_limits": Row(_WARN, "bounds of a web search (domains, searches, context), where the upstream's takes none"),
     "hosted_history": Row(_WARN, "what a provider's own tool did in earlier turns"),
     "choices": Row(_REFUSE, "several alternatives, where the upstream's dialect gives one"),
     "logprobs": Row(_REFUSE, "log probabilities"),
@@ -101,7 +102,6 @@ TABLE: Mapping[str, Row] = {
     "client_hints": Row(_SILENT, "what clients say about themselves"),
     "reasoning_history": Row(_SILENT, "earlier reasoning that another model signed, or nobody"),
     "citations": Row(_SILENT, "sources of earlier answers"),
-    "item_ids": Row(_SILENT, "ids of items that only their own provider reads"),
 }
 """Every feature that can be lost. README's table is checked against it."""
 

@@ -11,7 +11,7 @@ from adapters.usage import Usage
 from engine.passage import Passage, Whole
 from engine.retry_after import retry_after_seconds
 from engine.route import Candidate
-from engine.upstream import Attempt
+from engine.upstream import UNFINISHED, Attempt
 
 LOST = "lost"
 """What became of an attempt that another one beat: neither answer nor failure."""
@@ -92,13 +92,14 @@ class Entrant:
 
     def lose(self, error: UpstreamError | None = None) -> None:
         """Close it: another one won, or `error` says why it is given up."""
-        if not self._told:
-            if error is not None:
-                self.attempt.record.cause = error.cause
-                self._tell_failed(error)
-            else:
-                self.attempt.record.cause = LOST
-                self.attempt.record.usage = self._waste()
+        record = self.attempt.record
+        if error is None:
+            # Also one whose content came in the winner's own tick: it is paid for, and nobody gets it.
+            if record.cause == UNFINISHED:
+                record.cause, record.usage = LOST, self._waste()
+        elif not self._told:
+            record.cause = error.cause
+            self._tell_failed(error)
         self.close()
 
     def close(self) -> None:

@@ -226,6 +226,8 @@ class _Writer:
             where = self._asked.paths.get("web_search", "web_search")
             self._losses.note("web_search_offer" if self._asked.tools else "web_search", where)
             return
+        if search.uses_max is not None or search.allowed_domains or search.blocked_domains:
+            self._losses.note("search_limits", self._asked.paths.get("web_search", "web_search"))
         body["web_search_options"] = {"search_context_size": search.context_size} if search.context_size else {}
 
     # -- thinking and hints --------------------------------------------------------------------------------------------

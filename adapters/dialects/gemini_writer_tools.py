@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from adapters import lenient
 from adapters.capabilities import Thinking
-from adapters.conversation import ChoiceKind, Conversation, Tool, ToolChoice
+from adapters.conversation import ChoiceKind, Conversation, Tool, ToolChoice, WebSearch
 from adapters.dialects import gemini_schema
 from adapters.effort import allows_forced_choice
 from adapters.losses import Losses
@@ -37,6 +37,8 @@ def write_tools(conversation: Conversation, target: Target, losses: Losses) -> l
     if conversation.web_search is not None:
         if tools and target.capabilities.thinking is not Thinking.LEVEL:
             losses.note("web_search", conversation.paths.get("web_search", "web_search"))
+        if conversation.web_search != WebSearch():
+            losses.note("search_limits", conversation.paths.get("web_search", "web_search"))
         tools.append({"googleSearch": {}})
     return tools
 

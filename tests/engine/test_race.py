@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from engine.accesslog import Entry
 from engine.net import ConnectError
-from tests.engine.fakes import END, EOF, FINISH, HEAD, RESET, ROLE, Row, chunked, delta, sse
+from tests.engine.fakes import END, EOF, FINISH, HEAD, RESET, ROLE, FakeEndpoint, Row, Run, chunked, delta, sse
 from tests.engine.racing import NEVER, Exchanged, Ground, answer_of, racing, status_of, stream_of
 
 HEDGED = {"hedge": "1s", "hedge_share": 1}
@@ -498,3 +498,14 @@ async def test_a_client_that_leaves_at_any_checkpoint_of_a_race(autojump_clock: 
                 for candidate in ground.gateway.router.resolve("fast").candidates:
                     candidate.health.breaker.succeed(trio.current_time())
         assert {entry.outcome for entry in ground.log.entries} == {"client_gone", "ok"}
+
+
+async def test_one_whose_content_came_in_the_winners_tick_has_lost_too(autojump_clock: trio.testing.MockClock) -> None:
+    run = Run(FakeEndpoint([(1.0, HEAD), (1.0, chunked(sse(delta("Hi"))))]))
+    entrant = run.entrant
+    assert entrant.candidate.health.begin(trio.current_time())
+    await entrant.wait()
+    entrant.lose()
+    assert run.attempt.record.cause == "lost"
+    assert run.attempt.record.usage is not None
+    assert entrant.candidate.health.in_flight == 0
