@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from adapters.errors import Failure
+from adapters.rate_headers import Rate
 from adapters.usage import Usage
 
 if TYPE_CHECKING:  # these know what a request and an answer are, which stands here
@@ -164,6 +165,14 @@ class Dialect(Protocol):
 
     def has_side_effects(self, request: Request) -> bool:
         """Whether the provider would do more than to answer: keep the answer, run tools of its own."""
+        ...
+
+    def output_tokens_max(self, request: Request) -> int | None:
+        """Return how many tokens the request lets its answers have together, None where it sets no limit."""
+        ...
+
+    def rate_headers(self, rates: Iterable[Rate], now: float) -> list[tuple[bytes, bytes]]:
+        """Return the headers that tell clients what is left of their rates, at `now` (unix seconds)."""
         ...
 
     @property

@@ -18,11 +18,12 @@ from adapters.dialects.chat_errors import error_body, error_event, error_status
 from adapters.dialects.chat_parser import open_parser
 from adapters.dialects.chat_reader import read_conversation
 from adapters.dialects.chat_request import parse_request, render_request
-from adapters.dialects.chat_routing import affinity, has_side_effects
+from adapters.dialects.chat_routing import affinity, has_side_effects, output_tokens_max
 from adapters.dialects.chat_tap import DONE, Tap
 from adapters.dialects.chat_writer import generation_path, write_request
 from adapters.errors import Failure
 from adapters.model_list import model_body, models_body, read_models
+from adapters.rate_headers import rate_headers
 
 __all__ = [
     "ABORT_AFTER_ERROR",
@@ -50,7 +51,9 @@ __all__ = [
     "open_legacy_emitter",
     "open_parser",
     "open_tap",
+    "output_tokens_max",
     "parse_request",
+    "rate_headers",
     "read_answer",
     "read_conversation",
     "read_legacy",

@@ -1,6 +1,7 @@
 """What routing asks of a Chat Completions request: which conversation it belongs to, and what else it does."""
 
 from adapters import affinity as affinities
+from adapters import output_limit
 from adapters.dialects import Request
 from adapters.raw import NOTHING, says
 
@@ -13,3 +14,9 @@ def affinity(request: Request) -> bytes | None:
 def has_side_effects(request: Request) -> bool:
     """Whether the provider keeps the answer or searches the web for it."""
     return any(says(request.fields.get(name, NOTHING)) for name in ("store", "web_search_options"))
+
+
+def output_tokens_max(request: Request) -> int | None:
+    """Return how many tokens the request lets all its answers have together."""
+    limit = output_limit.least(request.fields, ("max_completion_tokens", "max_tokens"))
+    return None if limit is None else limit * max(request.choices, 1)

@@ -34,10 +34,11 @@ from adapters.dialects.gemini_request import (
     upstream_path,
     wants_array,
 )
-from adapters.dialects.gemini_routing import affinity, has_side_effects
+from adapters.dialects.gemini_routing import affinity, has_side_effects, output_tokens_max
 from adapters.dialects.gemini_tap import Tap
 from adapters.dialects.gemini_writer import generation_path, write_request
 from adapters.errors import Failure
+from adapters.rate_headers import rate_headers
 
 __all__ = [
     "ABORT_AFTER_ERROR",
@@ -65,7 +66,9 @@ __all__ = [
     "open_emitter",
     "open_parser",
     "open_tap",
+    "output_tokens_max",
     "parse_request",
+    "rate_headers",
     "read_answer",
     "read_conversation",
     "read_models",

@@ -4,12 +4,14 @@ import msgspec
 from msgspec import Raw
 
 from adapters import affinity as affinities
+from adapters import output_limit
 from adapters.dialects import Request
 from adapters.raw import NOTHING, says
 
 _OWN_TOOLS = frozenset({"functionDeclarations", "function_declarations"})
 """The member that holds tools which the client runs."""
 
+_MEMBERS = msgspec.json.Decoder(dict[str, Raw])
 _TOOLS = msgspec.json.Decoder(list[dict[str, Raw]])
 
 
@@ -29,3 +31,18 @@ def has_side_effects(request: Request) -> bool:
     except (msgspec.DecodeError, RecursionError):
         return False
     return any(not _OWN_TOOLS.issuperset(tool) for tool in offered)
+
+
+def output_tokens_max(request: Request) -> int | None:
+    """Return how many tokens the request lets all its answers have together."""
+    for name in ("generationConfig", "generation_config"):
+        raw = request.fields.get(name, NOTHING)
+        if says(raw):
+            try:
+                members = _MEMBERS.decode(raw)
+            except (msgspec.DecodeError, RecursionError):
+                continue
+            limit = output_limit.least(members, ("maxOutputTokens", "max_output_tokens"))
+            if limit is not None:
+                return limit * max(request.choices, 1)
+    return None

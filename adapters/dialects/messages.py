@@ -19,9 +19,10 @@ from adapters.dialects.messages_document import read_answer
 from adapters.dialects.messages_emitter import CALL_IDS, open_emitter
 from adapters.dialects.messages_errors import error_body, error_event, error_status
 from adapters.dialects.messages_parser import open_parser
+from adapters.dialects.messages_rates import rate_headers, timestamp
 from adapters.dialects.messages_reader import read_conversation
 from adapters.dialects.messages_request import is_generation, parse_request, render_request, upstream_path
-from adapters.dialects.messages_routing import affinity, has_side_effects
+from adapters.dialects.messages_routing import affinity, has_side_effects, output_tokens_max
 from adapters.dialects.messages_tap import Tap
 from adapters.dialects.messages_writer import generation_path, write_request
 from adapters.errors import Failure
@@ -50,7 +51,9 @@ __all__ = [
     "open_emitter",
     "open_parser",
     "open_tap",
+    "output_tokens_max",
     "parse_request",
+    "rate_headers",
     "read_answer",
     "read_conversation",
     "read_models",
@@ -87,7 +90,6 @@ were legal under it (platform.claude.com, versions).
 FORWARDED_ANSWER_HEADERS: frozenset[bytes] = frozenset()
 """The vendor's own (`anthropic-organization-id`, rate limits) speak of the gateway's account, not of the client's."""
 
-_SECONDS_A_DAY = 86_400
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -133,24 +135,6 @@ def _model(entry: ModelEntry) -> dict[str, str]:
         "type": "model",
         "id": entry.id,
         "display_name": entry.id,
-        "created_at": _timestamp(entry.created),
+        "created_at": timestamp(entry.created),
         "lifecycle": "active",
     }
-
-
-def _timestamp(seconds: int) -> str:
-    """Return unix seconds as RFC 3339 text in UTC. The vendor, too, gives the epoch where a date is not known.
-
-    The calendar by arithmetic: the year begins in March, so that the leap day is its last one.
-    """
-    days, second = divmod(max(seconds, 0), _SECONDS_A_DAY)
-    days += 719_468  # from 0000-03-01 to the epoch
-    era, day_of_era = divmod(days, 146_097)
-    year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36_524 - day_of_era // 146_096) // 365
-    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
-    march_month = (5 * day_of_year + 2) // 153
-    day = day_of_year - (153 * march_month + 2) // 5 + 1
-    month = march_month + 3 if march_month < 10 else march_month - 9
-    year = 400 * era + year_of_era + (month <= 2)
-    clock = f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"
-    return f"{year:04}-{month:02}-{day:02}T{clock}Z"

@@ -1,6 +1,7 @@
 """What routing asks of a Messages request: which conversation it belongs to, and what else it does."""
 
 from adapters import affinity as affinities
+from adapters import output_limit
 from adapters.dialects import Request
 from adapters.dialects.messages_document import items, members
 from adapters.raw import NOTHING, says
@@ -20,3 +21,8 @@ def has_side_effects(request: Request) -> bool:
         return True
     tools = items(request.fields.get("tools", NOTHING))
     return any(bytes(members(tool).get("type", NOTHING)) not in _OWN_TOOLS for tool in tools)
+
+
+def output_tokens_max(request: Request) -> int | None:
+    """Return how many tokens the request lets its answer have."""
+    return output_limit.least(request.fields, ("max_tokens",))

@@ -19,11 +19,12 @@ from adapters.dialects.responses_errors import error_body, error_event, error_st
 from adapters.dialects.responses_parser import open_parser
 from adapters.dialects.responses_reader import read_conversation
 from adapters.dialects.responses_request import is_generation, parse_request, render_request, upstream_path
-from adapters.dialects.responses_routing import affinity, has_side_effects
+from adapters.dialects.responses_routing import affinity, has_side_effects, output_tokens_max
 from adapters.dialects.responses_tap import Tap
 from adapters.dialects.responses_writer import generation_path, write_request
 from adapters.errors import Failure
 from adapters.model_list import model_body, models_body, read_models
+from adapters.rate_headers import rate_headers
 
 __all__ = [
     "ABORT_AFTER_ERROR",
@@ -50,7 +51,9 @@ __all__ = [
     "open_emitter",
     "open_parser",
     "open_tap",
+    "output_tokens_max",
     "parse_request",
+    "rate_headers",
     "read_answer",
     "read_conversation",
     "read_models",

@@ -1,6 +1,7 @@
 """What routing asks of a Responses request: which conversation it belongs to, and what else it does."""
 
 from adapters import affinity as affinities
+from adapters import output_limit
 from adapters.dialects import Request
 from adapters.dialects.responses_document import text
 from adapters.dialects.responses_items import members_of
@@ -23,3 +24,8 @@ def has_side_effects(request: Request) -> bool:
         return True
     tools = members_of(fields.get("tools", NOTHING))
     return any(text(tool.get("type", NOTHING)) not in _OWN_TOOLS for tool in tools)
+
+
+def output_tokens_max(request: Request) -> int | None:
+    """Return how many tokens the request lets its answer have."""
+    return output_limit.least(request.fields, ("max_output_tokens",))

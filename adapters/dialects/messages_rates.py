@@ -1,0 +1,40 @@
+"""How a Messages client is told what is left of its rates (platform.claude.com, rate limits: response headers), and
+times.
+"""
+
+from collections.abc import Iterable
+
+from adapters.rate_headers import Rate
+
+_SECONDS_A_DAY = 86_400
+
+
+def rate_headers(rates: Iterable[Rate], now: float) -> list[tuple[bytes, bytes]]:
+    """Return `anthropic-ratelimit-*`: limit, remaining, and when it starts anew as a time of RFC 3339."""
+    headers = []
+    for rate in rates:
+        name = b"anthropic-ratelimit-" + rate.what
+        headers += [
+            (name + b"-limit", b"%d" % rate.limit),
+            (name + b"-remaining", b"%d" % rate.remaining),
+            (name + b"-reset", timestamp(rate.resets_at).encode()),
+        ]
+    return headers
+
+
+def timestamp(seconds: int) -> str:
+    """Return unix seconds as RFC 3339 text in UTC. The vendor, too, gives the epoch where a date is not known.
+
+    The calendar by arithmetic: the year begins in March, so that the leap day is its last one.
+    """
+    days, second = divmod(max(seconds, 0), _SECONDS_A_DAY)
+    days += 719_468  # from 0000-03-01 to the epoch
+    era, day_of_era = divmod(days, 146_097)
+    year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36_524 - day_of_era // 146_096) // 365
+    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    march_month = (5 * day_of_year + 2) // 153
+    day = day_of_year - (153 * march_month + 2) // 5 + 1
+    month = march_month + 3 if march_month < 10 else march_month - 9
+    year = 400 * era + year_of_era + (month <= 2)
+    clock = f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"
+    return f"{year:04}-{month:02}-{day:02}T{clock}Z"
