@@ -14,9 +14,16 @@ from typing import Annotated, NoReturn
 import typer
 
 from engine import logs
+from engine.commands import accounts, credit, keys, ledger, teams, usage
 from engine.config import Config, ConfigError, describe, load_text, read
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(accounts.app, name="accounts")
+app.add_typer(teams.app, name="teams")
+app.add_typer(keys.app, name="keys")
+app.add_typer(credit.app, name="credit")
+app.add_typer(ledger.app, name="ledger")
+app.add_typer(usage.app)  # without a name: its commands stand beside the others
 
 ConfigOption = Annotated[
     Path | None,
@@ -36,6 +43,10 @@ def serve(
     *,
     config: ConfigOption = None,
     workers: Annotated[int | None, typer.Option(min=1, max=256, help="Worker processes; overrides the file.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(envvar="HEDGEROW_DATA", file_okay=False, help="The data directory; overrides the file."),
+    ] = None,
     follow_stdin: Annotated[bool, typer.Option("--follow-stdin", hidden=True)] = False,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C (which drain; Ctrl-C twice stops at once). SIGHUP reloads the configuration."""
@@ -43,8 +54,10 @@ def serve(
     # however it went, its end of the pipe is closed, and the server drains.
     import trio  # noqa: PLC0415 - `--help` need not load it
 
+    from engine.datadir import data_directory  # noqa: PLC0415
     from engine.listeners import ListenError  # noqa: PLC0415
     from engine.supervisor import StartError, Supervisor  # noqa: PLC0415
+    from store.interface import StoreError  # noqa: PLC0415
 
     if follow_stdin and sys.stdin is None:
         fail("there is no standard input to follow")
@@ -53,8 +66,16 @@ def serve(
     for warning in loaded.warnings:
         logging.warning("%s", warning)
     demo_key = os.environ.pop("HEDGEROW_DEMO_KEY", None)
+    directory = data_directory(data, loaded.store.directory) if loaded.store.enabled else None
+    if directory is not None:
+        try:
+            trio.run(try_store, directory)
+        except StoreError as exc:
+            fail(f"{exc}. Name another place with --data DIR, or keep no accounts: [store] enabled = false")
     try:
-        supervisor = Supervisor(loaded, text, workers=workers, demo_key=demo_key, ready=announce(loaded))
+        supervisor = Supervisor(
+            loaded, text, workers=workers, demo_key=demo_key, data=directory, ready=announce(loaded)
+        )
         trio.run(supervisor.run, sys.stdin.fileno() if follow_stdin else None)
     except* (ListenError, StartError) as group:
         for error in group.exceptions:
@@ -79,6 +100,15 @@ def demo(
     raise typer.Exit(run(port=port, once=once))
 
 
+async def try_store(directory: Path) -> None:
+    """Open the store once, which makes or migrates it, before any process needs it. Raises `StoreError`."""
+    from engine.datadir import database  # noqa: PLC0415
+    from store.db import open_store  # noqa: PLC0415
+
+    async with open_store(database(directory)):
+        pass
+
+
 def load_or_exit(path: Path | None) -> tuple[str, Config]:
     """Return the configuration and the text it was read from, or print every problem and exit 1."""
     try:
@@ -91,11 +121,16 @@ def load_or_exit(path: Path | None) -> tuple[str, Config]:
         fail(f"{count} problem{'s' if count > 1 else ''} in {path or 'the environment'}")
 
 
+NO_KEYS = "no keys in the file; while there is none in the store either, loopback only"
+
+
 def announce(config: Config) -> Callable[[tuple[str, ...]], None]:
     """Return what says, once, where the server is and who may use it."""
 
     def say(addresses: tuple[str, ...]) -> None:
-        who = f"keys: {len(config.keys)}" if config.keys else "no keys, so loopback only"
+        who = (
+            f"keys: {len(config.keys)}" if config.keys else "keys of accounts" if config.accounts.required else NO_KEYS
+        )
         typer.echo(f"Hedgerow serves on {', '.join(addresses)} ({who})", err=True)
 
     return say

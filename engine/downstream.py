@@ -52,13 +52,16 @@ class Downstream:
         "head_only",
         "keep_alive",
         "overdue",
+        "peer",
         "reply",
         "send_seconds_max",
         "stream",
     )
 
-    def __init__(self, stream: Stream, *, send_seconds_max: float) -> None:
+    def __init__(self, stream: Stream, *, send_seconds_max: float, peer: str = "") -> None:
         self.stream = stream
+        self.peer = peer
+        """The client's address."""
         self.send_seconds_max = send_seconds_max
         self.reply = _ENDED
         self.keep_alive = True

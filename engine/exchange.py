@@ -11,11 +11,16 @@ from enum import StrEnum
 
 from adapters.usage import Usage
 from engine.http1 import Request
+from engine.principal import NOBODY
 from engine.routes import Match
 
 REQUEST_ID_LENGTH_MAX = 128
 ID_BYTES = 12
 IDS_PER_BLOCK = 256
+
+
+CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for a client that left before an answer began; only ever logged, never sent."""
 
 
 class Outcome(StrEnum):
@@ -33,10 +38,11 @@ class Outcome(StrEnum):
 class AttemptRecord:
     """One try of one candidate: for the access log and the metrics, never for decisions."""
 
-    __slots__ = ("cause", "model", "offset_seconds", "provider", "reused", "seconds", "status", "usage")
+    __slots__ = ("cause", "kind", "model", "offset_seconds", "provider", "reused", "seconds", "status", "usage")
 
-    def __init__(self, provider: str, model: str) -> None:
+    def __init__(self, provider: str, model: str, kind: str = "") -> None:
         self.provider = provider
+        self.kind = kind
         self.model = model
         self.status: int | None = None
         self.cause = "cancelled"
@@ -52,12 +58,17 @@ class Exchange:
     """One request's surface, principal, timings, usage and outcome."""
 
     __slots__ = (
+        "address",
+        "amount_nanos",
         "argument",
         "attempts",
+        "cost_nanos",
+        "drained",
         "hedged",
-        "key",
+        "id",
         "model",
         "outcome",
+        "principal",
         "provider",
         "request",
         "request_id",
@@ -66,20 +77,25 @@ class Exchange:
         "stream",
         "surface",
         "ttft_seconds",
+        "upstream_dialect",
         "upstream_model",
         "usage",
     )
 
-    def __init__(self, request: Request, match: Match, started: float) -> None:
+    def __init__(self, request: Request, match: Match, started: float, address: str = "") -> None:
         self.request = request
+        self.address = address
         self.surface = match.surface
         self.argument = match.argument
         self.started = started
         self.request_id = request_id(request)
-        self.key: str | None = None
+        self.id = ""
+        """What the ledger and the request log know it by; the request's id is the client's to choose."""
+        self.principal = NOBODY
         self.model: str | None = None
         self.provider: str | None = None
         self.upstream_model: str | None = None
+        self.upstream_dialect: str | None = None
         self.stream = False
         self.status = 0
         self.ttft_seconds: float | None = None
@@ -87,6 +103,17 @@ class Exchange:
         self.outcome: Outcome | None = None
         self.attempts: list[AttemptRecord] = []
         self.hedged = False
+        self.cost_nanos: int | None = None
+        """What the answer's upstream asks for it, None when there is no price."""
+        self.amount_nanos = 0
+        """What was charged for it."""
+        self.drained = False
+        """Whether its answer is read on although the client is gone; its row of the request log follows then."""
+
+    @property
+    def key(self) -> str | None:
+        """The id of the key it came with."""
+        return self.principal.id
 
     def __repr__(self) -> str:
         return f"<Exchange {self.request_id.decode()} {self.surface.name} {self.model} status={self.status}>"
@@ -115,3 +142,8 @@ def request_id(request: Request) -> bytes:
     if given and len(given) <= REQUEST_ID_LENGTH_MAX and given == given.translate(None, _unsafe):
         return given
     return next(_made_ids)
+
+
+def milliseconds(seconds: float) -> float:
+    """Return a duration as logged: in whole microseconds, cut, which is a third of the price of `round`."""
+    return int(seconds * 1e6) / 1e3

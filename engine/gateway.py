@@ -1,6 +1,6 @@
 """What one worker holds for as long as it lives, and the one place where a configuration takes effect.
 
-Exchanges read `config`, `keys` and `router` once, at their start or when they need them; `reconfigure` replaces all
+Exchanges read `config`, `keys` and `router` once, at their start or when they need them; `reconfigure` changes all
 three in one synchronous step, so that a reload never cuts an exchange: those under way keep what they began with.
 """
 
@@ -11,10 +11,11 @@ import trio
 from engine.accesslog import AccessLog
 from engine.config import Config
 from engine.hangup import HangupMonitor
-from engine.keys import Keys
+from engine.keyring import Keyring
 from engine.layers.admit import Admission
 from engine.metrics import Metrics
 from engine.router import Router
+from engine.treasury import Treasury
 
 
 class Gateway:
@@ -31,6 +32,7 @@ class Gateway:
         "metrics",
         "now",
         "router",
+        "treasury",
     )
 
     def __init__(
@@ -41,7 +43,10 @@ class Gateway:
         access_log: AccessLog,
         hangups: HangupMonitor,
         console_path: str | None,
+        keys: Keyring | None = None,
+        treasury: Treasury | None = None,
     ) -> None:
+        """`treasury` is there when accounts are kept; `keys` are those it fills."""
         self.metrics = metrics
         self.now: Callable[[], float] = trio.lowlevel.current_clock().current_time
         """trio's clock without its three layers of look-up: ten readings a request at 1 us saved each."""
@@ -52,7 +57,8 @@ class Gateway:
         self.admission = Admission(config.limits.requests_in_flight_max)
         self.router = Router(config, now=self.now)
         self.config = config
-        self.keys = Keys(config.keys)
+        self.keys = keys if keys is not None else Keyring(config)
+        self.treasury = treasury
 
     def __repr__(self) -> str:
         return f"<Gateway {self.admission!r} {self.router!r} {'draining' if self.draining else 'serving'}>"
@@ -61,7 +67,9 @@ class Gateway:
         """Let `config` take effect for every exchange from now on; connections to unchanged providers are kept."""
         self.router = self.router.replaced(config)
         self.config = config
-        self.keys = Keys(config.keys)
+        self.keys.configure(config)
+        if self.treasury is not None:
+            self.treasury.configure(config)
         self.admission.in_flight_max = config.limits.requests_in_flight_max
 
     def close(self) -> None:

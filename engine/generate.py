@@ -19,9 +19,11 @@ from engine.exchange import Exchange, Outcome
 from engine.gateway import Gateway
 from engine.headers import PROVIDER_HEADER, answer_headers, race_headers
 from engine.hedge import Policy, Race
+from engine.layers.charge import Meter, open_meter
 from engine.passage import Passages
 from engine.relay import Relay
 from engine.route import Candidate, Route
+from engine.till import Till
 from engine.upstream import Attempt
 
 MODEL_CHARACTERS_MAX = 256
@@ -46,15 +48,22 @@ async def generate(gateway: Gateway, exchange: Exchange, downstream: Downstream)
         raise ClientError(Failure(400, Kind.INVALID_REQUEST, message, code="string_above_max_length", param="model"))
     exchange.model = asked.model
     exchange.stream = asked.stream
+    if not exchange.principal.may_use(asked.model):
+        raise no_such_model(asked.model)
     route = gateway.router.resolve(asked.model)
     passages = Passages(exchange, asked, event_bytes_max=gateway.config.limits.event_bytes_max)
+    meter = None
     if not dialect.is_generation(exchange.argument):
         counted = passages.estimated(route.tiers[0][0])
         if counted is not None:
             await _answer_at_once(gateway, exchange, downstream, dialect, counted)
             return
+    elif gateway.treasury is not None:
+        exchange.id = gateway.treasury.fresh_id()
+        meter = await open_meter(gateway.treasury, exchange, dialect, asked, route)
     starter = Starter(gateway, exchange, route, passages)
     race = Race(starter.enter, starter.policy, gateway.now, nobody=starter.nobody)
+    till = Till(gateway, exchange, race, meter)
     try:
         if asked.stream:
             relay = Relay(
@@ -65,23 +74,23 @@ async def generate(gateway: Gateway, exchange: Exchange, downstream: Downstream)
                 headers=lambda: [
                     (b"content-type", dialect.stream_content_type(asked)),
                     *STREAM_HEADERS,
-                    *_headers(gateway, exchange, dialect, race),
+                    *_headers(gateway, exchange, dialect, race, meter),
                 ],
                 keepalive_seconds=gateway.config.server.keepalive_comment_seconds or inf,
                 timeouts=route.candidates[0].timeouts,
+                ending=till.stream_ends,
             )
+            till.relay = relay
             failure = await relay.run()
             exchange.outcome = Outcome.OK if failure is None else Outcome.INCOMPLETE
             if race.winner is not None:
                 await race.winner.attempt.settle()
         else:
-            await _answer_whole(gateway, exchange, downstream, race, route)
+            await _answer_whole(gateway, exchange, downstream, till, route)
     finally:
         exchange.hedged = race.hedged
         race.close()
-        if race.winner is not None:
-            exchange.usage = race.winner.usage
-            race.winner.close()
+        till.close()
 
 
 class Starter:
@@ -154,10 +163,9 @@ class Starter:
         return UpstreamError(failure, cause="no_candidate", retryable=True)
 
 
-async def _answer_whole(
-    gateway: Gateway, exchange: Exchange, downstream: Downstream, race: Race[Entrant], route: Route
-) -> None:
+async def _answer_whole(gateway: Gateway, exchange: Exchange, downstream: Downstream, till: Till, route: Route) -> None:
     dialect = registry.dialect(exchange.surface.dialect)
+    race = till.race
     seconds = route.candidates[0].timeouts.unary_seconds
     downstream.deadline = exchange.started + seconds
     try:
@@ -185,11 +193,12 @@ async def _answer_whole(
     exchange.provider, exchange.upstream_model = winner.candidate.provider, winner.candidate.model
     headers = [
         JSON_CONTENT,
-        *_headers(gateway, exchange, dialect, race),
+        *_headers(gateway, exchange, dialect, race, till.meter),
         *winner.passage.answer_headers(winner.attempt.answer),
     ]
     # Before the answer is sent, so that a slow client does not keep the upstream's connection.
     winner.close()
+    headers += await till.answer_ends()
     exchange.ttft_seconds = winner.attempt.ended - exchange.started
     exchange.status = 200
     exchange.outcome = Outcome.OK
@@ -206,7 +215,15 @@ async def _answer_at_once(
     await downstream.answer(200, headers, body)
 
 
-def _headers(gateway: Gateway, exchange: Exchange, dialect: Dialect, race: Race[Entrant]) -> list[tuple[bytes, bytes]]:
+def no_such_model(name: str) -> ClientError:
+    """Return the refusal of a model that does not exist for who asks."""
+    message = f"the model {name!r} does not exist, or this key may not use it"
+    return ClientError(Failure(404, Kind.NOT_FOUND, message, code="model_not_found", param="model"))
+
+
+def _headers(
+    gateway: Gateway, exchange: Exchange, dialect: Dialect, race: Race[Entrant], meter: Meter | None
+) -> list[tuple[bytes, bytes]]:
     """Return the headers that say who answered, after how many attempts, and what of the request was dropped.
 
     Who answered is not known yet when a stream's head goes out with a comment, before there is a winner.
@@ -216,6 +233,8 @@ def _headers(gateway: Gateway, exchange: Exchange, dialect: Dialect, race: Race[
     if winner is None:
         headers = [header for header in headers if header[0] != PROVIDER_HEADER]
     headers += race_headers(race.started, hedged=race.hedged)
+    if meter is not None:
+        headers += meter.headers(dialect)
     if winner is not None and winner.passage.dropped is not None:
         headers.append((b"x-hedgerow-dropped", winner.passage.dropped))
     return headers

@@ -47,6 +47,8 @@ class Passage(NamedTuple):
     tap: StreamTap | None
     read: Callable[[bytes], Whole]
     answer_headers: Callable[[ResponseParser], list[tuple[bytes, bytes]]]
+    dialect: str
+    """What the candidate is asked in."""
     dropped: bytes | None = None
 
 
@@ -119,6 +121,7 @@ class Passages:
             tap,
             read,
             lambda answer: pick(answer, dialect.FORWARDED_ANSWER_HEADERS),
+            self._exchange.surface.dialect,
         )
 
     def _translated(self, candidate: Candidate, spoken: str, able: Capabilities) -> Passage:
@@ -161,5 +164,6 @@ class Passages:
             parser(dialect.open_emitter(opening)) if asked.stream else None,
             read,
             lambda _: [],
+            spoken,
             losses.header(),
         )

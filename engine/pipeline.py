@@ -47,7 +47,7 @@ async def serve_exchange(gateway: Gateway, request: Request, match: Match, downs
     not be. Cancelled (the client is gone, or a drain ran out): nothing more is sent, the exchange is recorded,
     Cancelled goes on.
     """
-    exchange = Exchange(request, match, gateway.now())
+    exchange = Exchange(request, match, gateway.now(), downstream.peer)
     gateway.metrics.request_started(match.surface.name)
     try:
         authenticate(gateway.keys, exchange)

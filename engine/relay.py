@@ -9,7 +9,7 @@ One cancel scope serves every timeout of a stream. It is entered again only when
 moving a deadline 6 us, so a busy stream pays for neither per event; the clock is read once per read instead.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -28,6 +28,14 @@ FINISHED_SECONDS_MAX = 5.0
 """How long an upstream that said why it finished may still take over usage and its last words, before we say them."""
 
 
+EVENT = b"data:"
+"""What every event has once; in its payload a colon follows such a word only behind a quotation mark."""
+
+
+async def nothing_to_do(failure: Failure | None) -> None:
+    """Let the answer end: nobody pays for it."""
+
+
 class Relay:
     """Streams the winner of one race to one client: `run()` once.
 
@@ -41,6 +49,9 @@ class Relay:
         "_attempt",
         "dialect",
         "downstream",
+        "ended",
+        "ending",
+        "events",
         "exchange",
         "headers",
         "keepalive_seconds",
@@ -59,8 +70,12 @@ class Relay:
         headers: Callable[[], list[tuple[bytes, bytes]]],
         keepalive_seconds: float,
         timeouts: Timeouts,
+        ending: Callable[[Failure | None], Awaitable[None]] = nothing_to_do,
     ) -> None:
-        """`headers` makes the answer's when they are due; `timeouts` are the route's until somebody has won."""
+        """`headers` makes the answer's when they are due; `timeouts` are the route's until somebody has won.
+
+        `ending` is awaited before the last bytes go out, with what went wrong: by then the answer must be paid for.
+        """
         self.exchange = exchange
         self.race = race
         self.downstream = downstream
@@ -68,6 +83,11 @@ class Relay:
         self.headers = headers
         self.keepalive_seconds = keepalive_seconds
         self.timeouts = timeouts
+        self.ending = ending
+        self.ended = False
+        """Whether the end was reached, and `ending` asked."""
+        self.events = 0
+        """Events that went out, about one a token; what an answer is charged by that nobody counted."""
         self.quiet_since = trio.current_time()
         """When the client last got a byte; a keep-alive comment is due `keepalive_seconds` later."""
         self._attempt: Attempt | None = None
@@ -110,6 +130,8 @@ class Relay:
         return await self._send_last(last, failure)
 
     async def _send_last(self, last: bytes, failure: Failure | None) -> Failure | None:
+        self.ended = True
+        await self.ending(failure)
         # Without its end the answer is cut: `engine.serve` closes a connection whose answer did not end.
         await self._send(last, end=failure is None or not self.dialect.ABORT_AFTER_ERROR)
         return failure
@@ -135,6 +157,7 @@ class Relay:
         attempt, stream, frame = self.attempt, self.downstream.stream, self.downstream.frame
         if not attempt.streaming():
             return data
+        self.events += data.count(EVENT)
         await self._send(data)
         tap = attempt.tap
         assert tap is not None
@@ -151,9 +174,11 @@ class Relay:
                     heard = trio.current_time()
                     if tap.finished is not finished:
                         finished = True
+                        self.events += data.count(EVENT)
                         unsent = frame(data)
                         break
                     if data:
+                        self.events += data.count(EVENT)
                         message = frame(data)
                         self.quiet_since = heard
                         try:

@@ -39,7 +39,18 @@ def _digest(text: bytes) -> int:
 class Candidate:
     """One (provider, upstream model, credential) that may serve an exchange, with the patience it is owed."""
 
-    __slots__ = ("_seed", "credential", "endpoint", "health", "model", "on_loss", "provider", "timeouts", "weight")
+    __slots__ = (
+        "_seed",
+        "credential",
+        "endpoint",
+        "health",
+        "kind",
+        "model",
+        "on_loss",
+        "provider",
+        "timeouts",
+        "weight",
+    )
 
     def __init__(
         self,
@@ -56,6 +67,8 @@ class Candidate:
         self.endpoint = endpoint
         self.provider = endpoint.name
         """The operator's name for the provider."""
+        self.kind = endpoint.config.provider.name
+        """What it is known as: prices go by it."""
         self.model = model
         self.credential = credential
         """Which of the provider's credentials, from 0."""

@@ -107,6 +107,10 @@ SPOKEN_BELOW: tuple[tuple[bytes, str], ...] = (
 )
 """Whose words a refusal below a path is in; elsewhere it is the first dialect's."""
 
+ACCOUNT_PATHS = frozenset({b"/v1/me", b"/api/v1/me"})
+ACCOUNT_METHODS = ("GET", "HEAD")
+"""The one page of the management plane below an API prefix. Any other method is refused as a data route's is."""
+
 API_PREFIXES = (b"/v1/", b"/v1beta/", b"/anthropic/", b"/compatible/")
 ALIAS_PREFIX = b"/api/v1/"
 
@@ -144,6 +148,10 @@ def resolve(method: str, path: bytes) -> Match | None:
             if path.startswith(prefix) and len(path) > len(prefix):
                 methods, argument = prefixed_methods, path[len(prefix) :]
                 break
+    if methods is None and path in ACCOUNT_PATHS:
+        if method in ACCOUNT_METHODS:
+            return None
+        methods = dict.fromkeys(ACCOUNT_METHODS, UNKNOWN)
     if methods is None:
         return _refusal(Action.UNKNOWN, path) if path.startswith((ALIAS_PREFIX, *API_PREFIXES)) else None
     surface = methods.get(method)

@@ -77,7 +77,7 @@ class Connection:
         self.stream = stream
         self.peer = peer
         self.parser = RequestParser(limits)
-        self.downstream = Downstream(stream, send_seconds_max=limits.send_seconds_max)
+        self.downstream = Downstream(stream, send_seconds_max=limits.send_seconds_max, peer=peer)
         self.scope = trio.CancelScope()
         self.phase = _HANDSHAKE
         self.began = gateway.now()
@@ -163,7 +163,7 @@ class Connection:
         if match is None or match.surface.public:
             return False
         try:
-            identify(self.gateway.keys, request)
+            identify(self.gateway.keys, request, self.peer)
         except ClientError:
             self.downstream.begin(request)
             self.downstream.keep_alive = False
@@ -174,7 +174,7 @@ class Connection:
 
     def _is_foreign(self, request: Request) -> bool:
         """Whether a page that is not the user's own may be asking a gateway without keys."""
-        return not self.gateway.keys and not is_from_loopback(request)
+        return not self.gateway.keys.required and not is_from_loopback(request)
 
     async def _tunnel(self, request: Request, console_path: str) -> None:
         # A page's client may close its sending half and still read: the tunnel itself looks for its end.

@@ -13,11 +13,9 @@ import secrets
 import shutil
 import signal
 import socket
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 
@@ -25,9 +23,10 @@ import trio
 
 from engine import snapshots
 from engine.config import Config, ConfigError, Problem, load_text, read
-from engine.console.status import Status, Worker, write_status
+from engine.console.status import Billing, Status, Worker, write_status
 from engine.control import Channel, Command, Event, Message, Order
 from engine.listeners import Bound, bind
+from engine.processes import killed_at_last, make_runtime_directory, start_process
 from engine.routes import GENERATIONS
 from engine.version import VERSION
 
@@ -97,13 +96,18 @@ class Supervisor:
         *,
         workers: int | None = None,
         demo_key: str | None = None,
+        data: Path | None = None,
         ready: Callable[[tuple[str, ...]], None] = lambda _: None,
     ) -> None:
-        """`config` was read from `config_text`; `ready` gets the addresses once every worker serves."""
+        """`config` was read from `config_text`; `ready` gets the addresses once every worker serves.
+
+        `data` is where the store lies, None where no accounts are kept.
+        """
         self.config = config
         self.config_text = config_text
         self.workers = workers or config.server.workers
         self.demo_key = demo_key
+        self.data = data
         self._ready = ready
         self._announced = False
         self._mute = False
@@ -182,14 +186,15 @@ class Supervisor:
             *("--control-fd", str(theirs.fileno()), "--runtime", str(self.runtime)),
             *(part for sock in slot.sockets for part in ("--listen-fd", str(sock.fileno()))),
             *(() if self.config.path is None else ("--config", str(self.config.path))),
+            *self._data_option(),
         ]
         descriptors = (theirs.fileno(), *(sock.fileno() for sock in slot.sockets))
         with theirs:
-            process = await _start(command, descriptors)
+            process = await start_process(command, descriptors)
         slot.channel = Channel(ours, Message)
         slot.pid = process.pid
         self._set_state(slot, State.STARTING)
-        async with _killed_at_last(process):
+        async with killed_at_last(process):
             await slot.channel.send(Order(Command.CONFIGURE, self.config_text))
             while True:
                 message = await slot.channel.receive()
@@ -212,6 +217,9 @@ class Supervisor:
         self._set_state(slot, State.DOWN)
         return code
 
+    def _data_option(self) -> tuple[str, ...]:
+        return () if self.data is None else ("--data", str(self.data))
+
     def _retire(self, slot: Slot) -> None:
         """Keep what a dead worker counted. A full disk costs those counts, and nothing else."""
         try:
@@ -225,12 +233,12 @@ class Supervisor:
         while True:
             born = trio.current_time()
             ours, theirs = socket.socketpair()
-            command = [sys.executable, "-m", "engine.console", "--runtime", str(self.runtime)]
+            command = [sys.executable, "-m", "engine.console", "--runtime", str(self.runtime), *self._data_option()]
             with ours:
                 with theirs:
                     command += ["--control-fd", str(theirs.fileno())]
-                    process = await _start(command, (theirs.fileno(),))
-                async with _killed_at_last(process):
+                    process = await start_process(command, (theirs.fileno(),))
+                async with killed_at_last(process):
                     code = await process.wait()
             delay = delays.after(trio.current_time() - born)
             logger.error("the console ended with code %s; another starts in %g s", code, delay)
@@ -294,7 +302,7 @@ class Supervisor:
 
     def _check_reachable(self, config: Config) -> None:
         """Refuse to go without keys on sockets that others can reach: the addresses of the file are not those bound."""
-        if not config.keys and any(not address.private for address in self.listen):
+        if not config.keys and not config.accounts.required and any(not address.private for address in self.listen):
             problem = "the last one is gone, and the server still listens beyond loopback: that takes a restart"
             raise ConfigError([Problem("keys", problem)])
 
@@ -354,46 +362,10 @@ class Supervisor:
             models=list(self.models),
             providers=list(self.config.providers),
             surfaces=list(GENERATIONS),
-            keys_required=bool(self.config.keys),
+            keys_required=bool(self.config.keys) or self.config.accounts.required,
+            billing=Billing(
+                tiers=[(tier.spend_nanos, tier.markup_ppm) for tier in self.config.billing.tiers],
+                groups={name: group.price_ratio_ppm for name, group in self.config.groups.items()},
+            ),
             demo_key=self.demo_key,
         )
-
-
-def make_runtime_directory() -> Path:
-    """Make the directory that this supervisor shares with its processes; remove those whose supervisor was killed."""
-    for left in Path(tempfile.gettempdir()).glob("hedgerow-*-*"):
-        owner = left.name.split("-")[1]
-        with contextlib.suppress(OSError):
-            if owner.isdecimal() and left.stat().st_uid == os.getuid() and not is_alive(int(owner)):
-                shutil.rmtree(left, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"hedgerow-{os.getpid()}-"))
-
-
-def is_alive(pid: int) -> bool:
-    """Whether there is a process of that number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-async def _start(command: list[str], descriptors: tuple[int, ...]) -> trio.Process:
-    """Start a child in a session of its own, so that a terminal's Ctrl-C reaches the supervisor alone."""
-    return await trio.lowlevel.open_process(
-        command, stdin=subprocess.DEVNULL, pass_fds=descriptors, start_new_session=True
-    )
-
-
-@contextlib.asynccontextmanager
-async def _killed_at_last(process: trio.Process) -> AsyncIterator[None]:
-    """Kill the process on the way out when it still runs, and reap it."""
-    try:
-        yield
-    finally:
-        if process.returncode is None:
-            process.kill()
-            with trio.CancelScope(shield=True):
-                await process.wait()

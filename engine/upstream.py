@@ -105,7 +105,7 @@ class Attempt:
         self.head_bytes_max = head_bytes_max
         self.tap = tap
         self.ready: list[bytes] = []
-        self.record = AttemptRecord(candidate.provider, candidate.model)
+        self.record = AttemptRecord(candidate.provider, candidate.model, candidate.kind)
         self.stage = _CONNECT
         self.now = now
         self.started = self.ended = now()

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import trio
@@ -27,9 +28,12 @@ from engine.control import Channel, Command, Event, Message, Order, receive_firs
 from engine.gateway import Gateway
 from engine.hangup import HangupMonitor
 from engine.health import HealthStatistics
+from engine.keyring import Keyring
 from engine.metrics import Metrics
 from engine.net import server_tls_context
 from engine.serve import Server
+from engine.treasury import Treasury, open_treasury
+from store.interface import StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +48,14 @@ request.
 class Worker:
     """A worker's parts, made inside its trio run, and their one order of starting and ending."""
 
-    def __init__(self, config: Config, options: argparse.Namespace, channel: Channel) -> None:
+    def __init__(
+        self,
+        config: Config,
+        options: argparse.Namespace,
+        channel: Channel,
+        keys: Keyring,
+        treasury: Treasury | None,
+    ) -> None:
         self.config_path: Path | None = options.config
         self.runtime: Path = options.runtime
         self.incarnation: str = options.incarnation
@@ -57,7 +68,10 @@ class Worker:
             access_log=self.access_log,
             hangups=HangupMonitor(),
             console_path=str(self.runtime / SOCKET) if config.server.console else None,
+            keys=keys,
+            treasury=treasury,
         )
+        self.treasury = treasury
         tls = config.server.tls
         sockets = [socket.socket(fileno=fileno) for fileno in options.listen_fd]
         self.server = Server(self.gateway, sockets, tls=server_tls_context(tls.cert, tls.key) if tls else None)
@@ -71,11 +85,15 @@ class Worker:
             upkeep.start_soon(self.access_log.run)
             upkeep.start_soon(self.metrics.run, self.runtime / f"worker-{self.incarnation}.json")
             upkeep.start_soon(self.catalogue.run)
+            if self.treasury is not None:
+                await upkeep.start(self.treasury.run)
             upkeep.start_soon(self._obey)
             with self.serving:
                 async with trio.open_nursery() as nursery:
                     await nursery.start(self.server.run)
                     await self.channel.send(Message(Event.READY))
+            if self.treasury is not None:
+                await self.treasury.say_farewell()
             self.gateway.close()
             upkeep.cancel_scope.cancel()
 
@@ -139,6 +157,7 @@ def main() -> int:
     parser.add_argument("--listen-fd", type=int, action="append", default=[])
     parser.add_argument("--runtime", type=Path, required=True)
     parser.add_argument("--config", type=Path)
+    parser.add_argument("--data", type=Path)
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -149,7 +168,7 @@ def main() -> int:
         config = load_text(order.config, options.config, os.environ)
         logs.configure(config.server.log_level)
         trio.run(_run, config, options, control, received)
-    except (EOFError, ConfigError, OSError) as exc:
+    except (EOFError, ConfigError, OSError, StoreError) as exc:
         # A file that the configuration names is gone, or standard output is closed: the supervisor tries again, and
         # a traceback would say no more.
         print(f"hedgerow worker: {exc or type(exc).__name__}", file=sys.stderr)
@@ -159,11 +178,16 @@ def main() -> int:
 
 async def _run(config: Config, options: argparse.Namespace, control: socket.socket, received: bytes) -> None:
     registry.dialects()  # a tenth of a second of imports that the first request would wait for
-    worker = Worker(config, options, Channel(control, Order, received))
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
-    await worker.run()
+    keys = Keyring(config)
+    async with AsyncExitStack() as stack:
+        treasury = None
+        if options.data is not None:
+            treasury = await stack.enter_async_context(open_treasury(options.data, keys, config, slot=options.slot))
+        worker = Worker(config, options, Channel(control, Order, received), keys, treasury)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        await worker.run()
 
 
 if __name__ == "__main__":

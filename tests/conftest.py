@@ -16,6 +16,12 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _data_of_nobody(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Servers that a test starts as processes keep their data in a directory of the tests', never in the user's."""
+    os.environ["HEDGEROW_DATA"] = str(tmp_path_factory.mktemp("data"))
+
+
 @pytest.fixture(scope="session")
 def local_model_url() -> Iterator[str]:
     """The base URL (ending in /v1) of the real local model, started once; skips with the reason where there is none."""

@@ -1,10 +1,10 @@
 """Configuration: hedgerow.toml and the environment into one frozen `Config`, or every reason why not.
 
 How it is read, one module a step: `options` declares every section, key, bound and default; `shape` reads a document
-by those declarations; `server`, `providers` and `routing` give the values their meaning (addresses by `addresses`,
-secrets by `engine.secrets`); `model` is what comes out; `describe` renders it for people. `findings` collects what is
-wrong on the way: reading goes on to the end, so that one run names every problem. Nothing here keeps state: a reload
-calls `load` again.
+by those declarations; `server`, `providers`, `routing` and `billing` give the values their meaning (addresses by
+`addresses`, secrets by `engine.secrets`); `model` is what comes out; `describe` renders it for people. `findings`
+collects what is wrong on the way: reading goes on to the end, so that one run names every problem. Nothing here keeps
+state: a reload calls `load` again.
 """
 
 import os
@@ -15,10 +15,34 @@ from types import MappingProxyType
 
 from engine.config import shape
 from engine.config.addresses import BaseUrl, Listen, TcpListen, UnixListen
+from engine.config.billing import (
+    build_accounts,
+    build_billing,
+    build_groups,
+    build_prices,
+    build_rates,
+    build_store,
+)
 from engine.config.context import Context
 from engine.config.describe import describe
 from engine.config.findings import ConfigError, Findings, Problem
-from engine.config.model import AccessLog, Alias, AliasCandidate, Config, ProviderConfig, ProxyMode, Race, Server, Tls
+from engine.config.model import (
+    AccessLog,
+    Accounts,
+    Alias,
+    AliasCandidate,
+    Billing,
+    Config,
+    Group,
+    ProviderConfig,
+    ProxyMode,
+    Race,
+    Server,
+    Store,
+    Tier,
+    Tls,
+)
+from engine.config.money_options import Rates
 from engine.config.options import Document, Limits, Timeouts
 from engine.config.providers import build_providers, check_default_provider
 from engine.config.routing import build_aliases, build_race
@@ -27,19 +51,25 @@ from engine.secrets import quoted
 
 __all__ = [
     "AccessLog",
+    "Accounts",
     "Alias",
     "AliasCandidate",
     "BaseUrl",
+    "Billing",
     "Config",
     "ConfigError",
+    "Group",
     "Limits",
     "Listen",
     "Problem",
     "ProviderConfig",
     "ProxyMode",
     "Race",
+    "Rates",
     "Server",
+    "Store",
     "TcpListen",
+    "Tier",
     "Timeouts",
     "Tls",
     "UnixListen",
@@ -87,11 +117,17 @@ def load_document(document: Mapping[str, object], environ: Mapping[str, str], *,
     context = Context(environ, Path() if path is None else path.parent, findings)
     options = shape.read(Document, document, "", findings)
     keys = build_keys(options.keys, context)
-    server = build_server(options.server, keys, context)
+    store = build_store(options.store, context)
+    accounts = build_accounts(options.accounts, store, context)
+    server = build_server(options.server, keys, accounts, context)
     providers = build_providers(options, context)
     race = build_race(options, context)
     models = build_aliases(options, providers, context)
     check_default_provider(options, providers, context)
+    billing = build_billing(options.billing, context)
+    groups = build_groups(options.groups, context)
+    prices = build_prices(options.prices, context)
+    rates = build_rates(options.rates, context)
     findings.raise_problems()
     if not providers:
         findings.warning("providers", "there is none: set the variable of a known provider, or add [providers.NAME]")
@@ -105,6 +141,12 @@ def load_document(document: Mapping[str, object], environ: Mapping[str, str], *,
         keys=keys,
         providers=MappingProxyType(providers),
         models=MappingProxyType(models),
+        store=store,
+        accounts=accounts,
+        billing=billing,
+        groups=MappingProxyType(groups),
+        prices=MappingProxyType(prices),
+        rates=MappingProxyType(rates),
         path=path,
         warnings=findings.warnings,
     )

@@ -6,12 +6,29 @@ a terminal.
 """
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 import msgspec
 
+from adapters.prices import Price
 from engine.config.addresses import TcpListen
-from engine.config.model import AccessLog, Alias, AliasCandidate, Config, ProviderConfig, ProxyMode, Race
+from engine.config.model import (
+    DEFAULT_GROUP,
+    PPM,
+    AccessLog,
+    Alias,
+    AliasCandidate,
+    Billing,
+    Config,
+    Group,
+    ProviderConfig,
+    ProxyMode,
+    Race,
+    Store,
+)
+from engine.config.money_options import BillingBase, Rates, StoreBase
 from engine.config.options import ServerBase, Timeouts
+from engine.money import dollars
 
 NAME_WIDTH = 12
 
@@ -24,6 +41,7 @@ def describe(config: Config) -> list[str]:
     lines += [_line("limit", text) for text in _changed(config.limits, type(config.limits)())]
     lines += [_line("timeout", text) for text in _changed(config.timeouts, Timeouts())]
     lines += [_line("race", text) for text in _changed(config.race, Race())]
+    lines += _money(config)
     lines += [_line("warning", str(warning)) for warning in config.warnings]
     return lines
 
@@ -50,6 +68,8 @@ def _server(config: Config) -> Iterator[str]:
 def _keys(config: Config) -> Iterator[str]:
     if config.keys:
         yield _line("keys", f"{len(config.keys)}: {', '.join(key.id for key in config.keys)}")
+    elif config.accounts.required:
+        yield _line("keys", "none here: only keys of accounts may use the gateway")
     else:
         yield _line("keys", "none: whoever reaches this machine's loopback address may use the gateway")
 
@@ -100,6 +120,55 @@ def _candidate(candidate: AliasCandidate, alias: Alias) -> str:
     weight = f" (weight {candidate.weight:g})" if weighted else ""
     bound = f" ({candidate.in_flight_max} at a time)" if candidate.in_flight_max else ""
     return f"{candidate.provider}/{candidate.model}{weight}{bound}"
+
+
+def _money(config: Config) -> Iterator[str]:
+    """Yield what is said of the store, accounts, prices and limits."""
+    if config.store.directory is not None:
+        yield _line("store", str(config.store.directory))
+    for text in _changed(config.store, Store(), StoreBase.__struct_fields__):
+        yield _line("store", text)
+    if config.accounts.required:
+        yield _line("accounts", "a key is always asked for")
+    if config.accounts.sign_up_nanos:
+        yield _line("accounts", f"a new one is granted {dollars(config.accounts.sign_up_nanos)}")
+    for text in _changed(config.billing, Billing(), BillingBase.__struct_fields__):
+        yield _line("billing", text)
+    if config.billing.tiers != Billing().tiers:
+        yield _line("billing", _tiers(config.billing))
+    yield from (_line("group", _group(group)) for group in config.groups.values() if group != DEFAULT_GROUP)
+    yield from (_line("price", _price(name, price)) for name, price in config.prices.items())
+    for name, rates in config.rates.items():
+        whose = "all models together" if name == "*" else name
+        yield _line("rate", ", ".join([whose, *_changed(rates, Rates())]))
+
+
+def _tiers(billing: Billing) -> str:
+    if not any(tier.markup_ppm for tier in billing.tiers):
+        return "no markup"
+    tiers = (f"{_shown(tier.markup_ppm, PPM // 100)} % from {dollars(tier.spend_nanos)}" for tier in billing.tiers)
+    return f"markup {', '.join(tiers)}"
+
+
+def _group(group: Group) -> str:
+    ratio = f", prices x {_shown(group.price_ratio_ppm, PPM)}" if group.price_ratio_ppm != PPM else ""
+    return f"{group.name} may use {', '.join(group.models)}{ratio}"
+
+
+def _price(name: str, price: Price) -> str:
+    """Name the two rates that everybody asks for, and whatever else differs from them."""
+    plain = Price(input=price.input, output=price.output)
+    always = {"input", "output"}
+    named = [rate for rate in Price.__struct_fields__ if rate in always or getattr(price, rate) != getattr(plain, rate)]
+    pieces = [f"{dollars(getattr(price, rate))} per {rate}" for rate in named if rate in {"call", "image"}]
+    rates = [f"{rate} {dollars(getattr(price, rate))}" for rate in named if rate not in {"call", "image"}]
+    rates[-1] += " per million tokens"
+    return f"{name}: {', '.join([*rates, *pieces])}"
+
+
+def _shown(number: int, one: int) -> str:
+    """Return `number / one` with as many digits as it has."""
+    return f"{(Decimal(number) / one).normalize():f}"
 
 
 def _changed(section: msgspec.Struct, default: msgspec.Struct, names: tuple[str, ...] | None = None) -> Iterator[str]:

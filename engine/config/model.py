@@ -8,15 +8,19 @@ equal parts compare equal.
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
 from adapters.losses import Policy
+from adapters.prices import Price
 from adapters.providers import Provider
 from engine.config.addresses import BaseUrl, Listen, TcpListen
 from engine.config.findings import Problem
+from engine.config.money_options import BillingBase, Rates, StoreBase
 from engine.config.options import Limits, ServerBase, Timeouts
 from engine.keys import Key
+from engine.money import NANOS
 from engine.secrets import Secret
 
 
@@ -117,8 +121,70 @@ class Alias(msgspec.Struct, frozen=True, kw_only=True):
     race: Race = Race()
 
 
+class Store(StoreBase, frozen=True, kw_only=True):
+    """[store]: what is kept, and where. Without a `directory` it is in the platform's place.
+
+    That it exists or can be made is not known yet.
+    """
+
+    directory: Path | None = None
+
+
+class Accounts(msgspec.Struct, frozen=True):
+    """[accounts]: whether a key is asked for even while there is none, and what a new account is granted."""
+
+    required: bool = False
+    sign_up_nanos: int = 0
+
+
+class Tier(msgspec.Struct, frozen=True):
+    """What is added to the cost for accounts that spent `spend_nanos` or more in 30 days."""
+
+    spend_nanos: int
+    markup_ppm: int
+
+
+PPM = 1_000_000
+"""A ratio of one in parts per million."""
+
+TIERS = (
+    Tier(0, 400_000),
+    Tier(50 * NANOS, 300_000),
+    Tier(200 * NANOS, 220_000),
+    Tier(1_000 * NANOS, 150_000),
+    Tier(5_000 * NANOS, 100_000),
+)
+"""Where the file names no tiers."""
+
+
+class Billing(BillingBase, frozen=True, kw_only=True):
+    """[billing]: what is charged for, and how much above its cost. The first of the `tiers`, of which there is at least
+    one, begins at 0; they ascend.
+    """
+
+    tiers: tuple[Tier, ...] = TIERS
+
+
+class Group(msgspec.Struct, frozen=True):
+    """What the accounts and keys of a group may use (`*` in a pattern stands for any characters) and how its charges
+    compare with everybody's.
+    """
+
+    name: str
+    models: tuple[str, ...] = ("*",)
+    price_ratio_ppm: int = PPM
+
+
+DEFAULT_GROUP = Group("default")
+"""The group of whoever has no other. The file may give the name another meaning."""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything. `providers` and `models` are by name: the file's in its order, then the environment's."""
+    """Everything. `providers` and `models` are by name: the file's in its order, then the environment's.
+
+    `groups` always hold "default". `prices` are by `MODEL` or `PROVIDER/MODEL`, `rates` by the model's name as clients
+    write it, or `*` for all models together.
+    """
 
     server: Server = Server()
     limits: Limits = Limits()
@@ -127,5 +193,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[Key, ...] = ()
     providers: Mapping[str, ProviderConfig] = {}
     models: Mapping[str, Alias] = {}
+    store: Store = Store()
+    accounts: Accounts = Accounts()
+    billing: Billing = Billing()
+    groups: Mapping[str, Group] = MappingProxyType({DEFAULT_GROUP.name: DEFAULT_GROUP})
+    prices: Mapping[str, Price] = {}
+    rates: Mapping[str, Rates] = {}
     path: Path | None = None
     warnings: tuple[Problem, ...] = ()

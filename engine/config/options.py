@@ -1,9 +1,9 @@
 """Options: every key of the configuration file with its type, bounds, default and meaning, as declared data.
 
 This is the literal shape of the TOML document. `shape` reads a file by these declarations, the README's option table
-is `option_rows()`, and a test holds the two together: an option exists when it stands here. Units stand last in
-names; a bound's reason stands beside it. What the values mean together (addresses, secrets, references) is `build`'s
-business.
+is `option_rows()`, and a test holds the two together: an option exists when it stands here, or, if it is about money,
+in `money_options`. Units stand last in names; a bound's reason stands beside it. What the values mean together
+(addresses, secrets, references) is `build`'s business.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,17 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 from msgspec import NODEFAULT, Meta
 from msgspec.structs import FieldInfo
+
+from engine.config.declaring import Section, about
+from engine.config.money_options import (
+    AccountsOptions,
+    BillingOptions,
+    GroupOptions,
+    PriceOptions,
+    Rates,
+    StoreOptions,
+    TierOptions,
+)
 
 SECONDS_MAX = 31_536_000
 """A year: beyond it a number of seconds is a number of something else."""
@@ -32,15 +43,6 @@ Milliseconds = Annotated[int, Meta(ge=0, le=SECONDS_MAX * 1000)]
 Share = Annotated[float, Meta(ge=0, le=10)]
 CountOrZero = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
 Count = Annotated[int, Meta(ge=1, le=COUNT_MAX)]
-
-
-def about(text: str) -> Meta:
-    """Return the annotation that says what an option means: the last column of the README's table."""
-    return Meta(description=text)
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True):
-    """One table of the file."""
 
 
 class Limits(Section, frozen=True, kw_only=True):
@@ -169,7 +171,10 @@ class ServerOptions(ServerBase, frozen=True, kw_only=True):
     """[server]."""
 
     listen: Annotated[
-        tuple[str, ...], about('`"127.0.0.1:8080"`, `"[::1]:8080"`, `"unix:/path"`; other than loopback needs keys')
+        tuple[str, ...],
+        about(
+            '`"127.0.0.1:8080"`, `"[::1]:8080"`, `"unix:/path"`; other than loopback needs keys, or accounts.required'
+        ),
     ] = ("127.0.0.1:8080",)
     tls_cert: Annotated[str | None, about("path of the certificate chain (PEM); TLS on every TCP address")] = None
     tls_key: Annotated[str | None, about("path of its private key (PEM, not encrypted)")] = None
@@ -205,7 +210,9 @@ class ProviderOptions(Section, frozen=True, kw_only=True):
     models: Annotated[tuple[str, ...], about("upstream model names served as bare names")] = ()
     restrict: Annotated[bool, about("serve only the models listed")] = False
     discover: Annotated[bool, about("ask the provider for its model list, unless models gives it")] = True
-    headers: Annotated[dict[str, str], about("sent with every request; values may be `env:NAME` or `file:PATH`")] = {}
+    headers: Annotated[dict[str, str], about("sent with every request; values may be `env:NAME` or `file:PATH`")] = (
+        msgspec.field(default_factory=dict)
+    )
     timeouts: Annotated[TimeoutOverrides, about("where it differs from [timeouts]")] = TimeoutOverrides()
     on_loss: Annotated[OnLoss | None, about("where it differs from server.on_loss")] = None
     ca_file: Annotated[str | None, about("certificates (PEM) trusted instead of the system's")] = None
@@ -239,7 +246,7 @@ class AliasOptions(Section, frozen=True, kw_only=True):
     on_loss: Annotated[OnLoss | None, about("where it differs from the provider's")] = None
 
 
-class Document(Section, frozen=True, kw_only=True):
+class Document(msgspec.Struct, frozen=True, kw_only=True):
     """The whole file."""
 
     server: ServerOptions = ServerOptions()
@@ -249,6 +256,12 @@ class Document(Section, frozen=True, kw_only=True):
     keys: dict[str, KeyOptions] = {}
     providers: dict[str, ProviderOptions] = {}
     models: dict[str, AliasOptions] = {}
+    store: StoreOptions = StoreOptions()
+    accounts: AccountsOptions = AccountsOptions()
+    billing: BillingOptions = BillingOptions()
+    groups: dict[str, GroupOptions] = {}
+    prices: dict[str, PriceOptions] = {}
+    rates: dict[str, Rates] = {}
 
 
 SECTIONS: tuple[tuple[str, type[Section]], ...] = (
@@ -259,10 +272,20 @@ SECTIONS: tuple[tuple[str, type[Section]], ...] = (
     ("keys.NAME", KeyOptions),
     ("providers.NAME", ProviderOptions),
     ("models.ALIAS", AliasOptions),
+    ("store", StoreOptions),
+    ("accounts", AccountsOptions),
+    ("billing", BillingOptions),
+    ("groups.NAME", GroupOptions),
+    ("prices.NAME", PriceOptions),
+    ("rates.NAME", Rates),
 )
 """The sections of the file."""
 
-TABLES: tuple[tuple[str, type[Section]], ...] = (*SECTIONS, ("models.ALIAS.candidates", CandidateOptions))
+TABLES: tuple[tuple[str, type[Section]], ...] = (
+    *SECTIONS,
+    ("models.ALIAS.candidates", CandidateOptions),
+    ("billing.tiers", TierOptions),
+)
 """And the tables inside of them that have options of their own."""
 
 
@@ -279,7 +302,7 @@ def option_rows() -> Iterator[OptionRow]:
     """Yield every option in the order of declaration, the sections in the order of the file."""
     for section, struct in TABLES:
         for field in msgspec.structs.fields(struct):
-            yield OptionRow(f"{section}.{field.name}", _default_shown(field), _unit(field.name), _description(field))
+            yield OptionRow(f"{section}.{field.name}", _default_shown(field), _unit(field), _description(field))
 
 
 def _default_shown(field: FieldInfo) -> str:
@@ -293,14 +316,19 @@ def _default_shown(field: FieldInfo) -> str:
     return f'"{default}"' if isinstance(default, str) else f"{default}"
 
 
-def _unit(name: str) -> str:
+def _unit(field: FieldInfo) -> str:
+    name = field.name
     if "_seconds" in name:
         return "s"
     if name.endswith("_ms"):
         return "ms"
-    return "bytes" if "_bytes" in name else ""
+    return "bytes" if "_bytes" in name else next(meta.extra["unit"] for meta in _described(field) if meta.extra)
 
 
 def _description(field: FieldInfo) -> str:
-    described: tuple[Meta, ...] = field.type.__metadata__
-    return next(meta.description for meta in reversed(described) if meta.description)
+    return next(meta.description for meta in _described(field) if meta.description)
+
+
+def _described(field: FieldInfo) -> Iterator[Meta]:
+    metadata: tuple[Meta, ...] = field.type.__metadata__
+    return reversed(metadata)

@@ -1,7 +1,8 @@
 """[server] and [keys]: where to listen, with which keys.
 
 Both in one file for the rule that ties them: without any key the gateway is open to whoever reaches it, so it listens
-on loopback and Unix sockets only; a public address without a key is a problem, not a default.
+on loopback and Unix sockets only; a public address without a key is a problem, not a default. Where [accounts] makes
+keys required nobody gets in without one, however few there are, and every address is allowed.
 """
 
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 from engine.config.addresses import Listen, check_web_origin, parse_listen
 from engine.config.context import Context
 from engine.config.findings import below
-from engine.config.model import AccessLog, Server
+from engine.config.model import AccessLog, Accounts, Server
 from engine.config.options import KeyOptions, ServerBase, ServerOptions
 from engine.keys import Key, digest_of
 
@@ -22,19 +23,22 @@ KEY_LENGTH_MIN = 16
 _HASH = re.compile(r"sha256:([0-9a-fA-F]{64})\Z")
 
 
-def build_server(options: ServerOptions, keys: tuple[Key, ...], context: Context) -> Server:
-    """Return the server's part; `keys` decide whether public addresses are allowed."""
+def build_server(options: ServerOptions, keys: tuple[Key, ...], accounts: Accounts, context: Context) -> Server:
+    """Return the server's part; `keys` and `accounts` decide whether public addresses are allowed."""
     findings = context.findings
     listen = _listen(options, context)
+    keyless = not keys and not accounts.required
     for i, address in listen.items():
-        if not address.private and not keys and not findings.within("keys"):
+        unsaid = findings.within("keys") or findings.within("accounts.required")
+        if keyless and not address.private and not unsaid:
             message = (
-                "is reachable from other machines and no key is configured: add [keys.NAME], or listen on 127.0.0.1"
+                "is reachable from other machines and no key is configured: "
+                "add [keys.NAME], set accounts.required = true, or listen on 127.0.0.1"
             )
             findings.problem(f"server.listen[{i}]", message)
     for i, origin in enumerate(options.cors_origins):
         context.parsed(check_web_origin, origin, f"server.cors_origins[{i}]")
-    if "*" in options.cors_origins and not keys:
+    if "*" in options.cors_origins and keyless:
         findings.warning("server.cors_origins", "every web page that a user of this machine opens can use the gateway")
     common = {name: getattr(options, name) for name in ServerBase.__struct_fields__}
     common["keepalive_comment_seconds"] = options.keepalive_comment_seconds or inf

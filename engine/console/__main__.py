@@ -1,9 +1,12 @@
-"""The console's process: `python -m engine.console --runtime DIR [--control-fd N]`.
+"""The console's process: `python -m engine.console --runtime DIR [--data DIR] [--control-fd N]`.
 
 Serves the app on `console.sock` in the runtime directory, mode 0600. Ends gracefully on SIGTERM, and when the
 descriptor it was given reads end-of-file: the supervisor holds the other end, so a console never outlives a supervisor
 that died. With such a life line, SIGINT and SIGHUP are left to the supervisor, which gets them from a terminal too.
 Over a socket, `ready` goes the other way once requests are served.
+
+With a data directory it opens the store there for the account API. A store that cannot be opened costs that API alone,
+and is tried again for as long as the process lives.
 """
 
 import argparse
@@ -22,8 +25,13 @@ from hypercorn.config import Config
 from hypercorn.trio import serve as serve_app
 from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 
+from engine.console.account import AccountApi
 from engine.console.app import Console, create_app
 from engine.console.status import SOCKET
+from engine.datadir import database
+from store.interface import StoreError
+
+logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 3
 """How long answers under way may take at the end; they are pages, not streams."""
@@ -33,25 +41,57 @@ READY = b"ready\n"
 WEBSOCKET_PING_SECONDS = 20
 """Nothing else would notice that the other end of an idle WebSocket is gone."""
 
+OPEN_SECONDS_MAX = 3
+"""How long the pages wait for the store, so that whoever is told `ready` finds accounts too."""
+
+OPEN_AGAIN_SECONDS = 5
+
 END_SECONDS_MAX = GRACE_SECONDS + 2
 """When the kernel ends the process whatever it waits for: Hypercorn shields a send to a client that does not read."""
 
 
-async def serve(runtime: Path, listener: socket.socket, *, control: int | None) -> None:
-    """Serve on `listener`, which is taken over, until told to stop."""
+async def serve(runtime: Path, listener: socket.socket, *, control: int | None, data: Path | None = None) -> None:
+    """Serve on `listener`, which is taken over, until told to stop; accounts where there is a `data` directory."""
     stop = trio.Event()
     signals = {signal.SIGTERM, signal.SIGINT} if control is None else {signal.SIGTERM}
-    app = ending_whole(create_app(Console(runtime)))
+    console = Console(runtime)
+    pages = create_app(console)
     config = hypercorn_config(listener)
     async with trio.open_nursery() as nursery:
         await nursery.start(wait_signal, signals, stop)
+        if data is not None:
+            accounts = AccountApi(console)
+            accounts.mount(pages)
+            tried = trio.Event()
+            nursery.start_soon(keep_open, accounts, database(data), tried)
+            with trio.move_on_after(OPEN_SECONDS_MAX):
+                await tried.wait()
         if control is not None:
             nursery.start_soon(wait_end_of_file, control, stop)
         async with trio.open_nursery() as server:
-            await server.start(partial(serve_app, app, config, shutdown_trigger=stop.wait, mode="asgi"))
+            await server.start(partial(serve_app, ending_whole(pages), config, shutdown_trigger=stop.wait, mode="asgi"))
             if control is not None:
                 say_ready(control)
         nursery.cancel_scope.cancel()
+
+
+async def keep_open(accounts: AccountApi, file: Path, tried: trio.Event) -> None:
+    """Give the store in `file` to `accounts` until cancelled; set `tried` once it is open or could not be opened."""
+    from store.db import open_store  # noqa: PLC0415 - brings a second event loop, which pages alone never need
+
+    while True:
+        try:
+            async with open_store(file) as store:
+                accounts.open(store)
+                tried.set()
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    accounts.close()
+        except StoreError as exc:
+            logger.warning("no accounts, trying again in %d s: %s", OPEN_AGAIN_SECONDS, exc)
+            tried.set()
+        await trio.sleep(OPEN_AGAIN_SECONDS)
 
 
 def ending_whole(app: ASGIFramework) -> ASGIFramework:
@@ -165,6 +205,7 @@ def main() -> int:
     parser.add_argument(
         "--runtime", type=Path, required=True, help="directory with status.json and the workers' metrics"
     )
+    parser.add_argument("--data", type=Path, help="directory of the store; without one there is no account API")
     parser.add_argument("--control-fd", type=life_line, help="end when this inherited pipe reads end-of-file")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s console %(levelname)s %(name)s: %(message)s")
@@ -176,7 +217,7 @@ def main() -> int:
     except OSError as exc:
         print(f"console: cannot listen on {arguments.runtime / SOCKET}: {exc.strerror or exc}", file=sys.stderr)
         return 1
-    trio.run(partial(serve, arguments.runtime, listener, control=arguments.control_fd))
+    trio.run(partial(serve, arguments.runtime, listener, control=arguments.control_fd, data=arguments.data))
     return 0
 
 

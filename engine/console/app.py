@@ -33,6 +33,14 @@ BODY_BYTES_MAX = 1 << 20
 API_PREFIXES = ("/api/", "/v1/", "/v1beta/", "/anthropic/", "/compatible/")
 """Below these an error is JSON, whatever the client says it accepts."""
 
+PANEL_PATHS = frozenset(
+    ("/api/user/self", "/api/user/topup/info", "/api/log/self", "/api/log/self/stat", "/api/usage/token")
+)
+"""Where an error comes as `{"success": false, "message"}`: routes whose clients were written for another panel."""
+
+ERROR_TYPES = {403: "permission_error"}
+"""The type of an error with that status; else the one of its class."""
+
 STATIC_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 STATIC_FOREVER = "public, max-age=31536000, immutable"
 
@@ -114,11 +122,13 @@ class Console:
 
     async def error(self, status: int, message: str, code: str) -> Response:
         """Answer an error as a page for browsers, as the API's JSON envelope for everybody else."""
+        if asked().path.rstrip("/") in PANEL_PATHS:
+            return json({"success": False, "message": message}, status)
         wants_page = "text/html" in asked().headers.get("accept", "")
         if wants_page and not asked().path.startswith(API_PREFIXES):
             content = await render_template("error.html", status=status, message=message, static=self.static)
             return html(content, status)
-        kind = "invalid_request_error" if status < 500 else "server_error"
+        kind = ERROR_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
         return json({"error": {"message": message, "type": kind, "param": None, "code": code}}, status)
 
     def status(self) -> Status | None:

@@ -5,7 +5,7 @@ does not know are ignored and those a writer does not know have defaults, so the
 upgrade. Nothing secret belongs here but `demo_key`, which `hedgerow demo` makes up and shows to everybody.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -43,6 +43,17 @@ class Model(msgspec.Struct, frozen=True):
     provider: str = ""
 
 
+class Billing(msgspec.Struct, frozen=True, kw_only=True):
+    """What of the prices' rules a visitor is told. Amounts in nano-dollars, ratios in parts per million.
+
+    `tiers` are (spend in 30 days from which it holds, markup), ascending; `groups` is what each multiplies prices with.
+    """
+
+    tiers: Sequence[tuple[int, int]] = ()
+    groups: Mapping[str, int] = {}
+    top_up_nanos_min: int = 0
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The gateway at one moment.
 
@@ -58,6 +69,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     surfaces: Sequence[str] = ()
     keys_required: bool = True
     demo_key: str | None = None
+    billing: Billing = Billing()
 
     def model_rows(self) -> list[Model]:
         """Return the models, those listed as a bare name included."""

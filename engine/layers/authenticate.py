@@ -1,31 +1,37 @@
 """Who is asking: the one place that turns a request's credential into a principal.
 
 A key is taken from `Authorization: Bearer`, `x-api-key`, `x-goog-api-key` or `?key=`, in that order. Without any
-configured key the gateway only listens on loopback, and then the danger is a web page in the user's own browser: a page
+key the gateway only listens on loopback, and then the danger is a web page in the user's own browser: a page
 may send requests to loopback, directly or under a name it has rebound. So a keyless gateway serves only requests whose
-`Host`, and whose `Origin` if there is one, are loopback names. Where keys come from is `engine.keys`' business.
+`Host`, and whose `Origin` if there is one, are loopback names. Where keys come from is `engine.keyring`'s business.
 """
 
+import time
 from ipaddress import ip_address
 from urllib.parse import parse_qs, urlsplit
 
 from adapters.errors import ClientError, Failure, Kind
 from engine.exchange import Exchange
 from engine.http1 import Request
-from engine.keys import Keys
+from engine.keyring import Keyring
+from engine.principal import NOBODY, Principal
+from engine.routes import Action
 
 
-def authenticate(keys: Keys, exchange: Exchange) -> None:
-    """Set `exchange.key` to the key's id. Raises `ClientError` 401 without a valid key, 403 for a foreign page."""
-    if not exchange.surface.public:
-        exchange.key = identify(keys, exchange.request)
+def authenticate(keys: Keyring, exchange: Exchange) -> None:
+    """Set `exchange.principal`. Raises `ClientError` 401 without a key in force, 403 for a foreign page or address."""
+    surface = exchange.surface
+    if not surface.public:
+        exchange.principal = identify(keys, exchange.request, exchange.address)
+        if surface.action is Action.GENERATE:
+            exchange.principal.check_surface(surface.name)
 
 
-def identify(keys: Keys, request: Request) -> str | None:
-    """Return the id of the key in a request's head, None where none is asked for. Raises as `authenticate`."""
-    if not keys:
+def identify(keys: Keyring, request: Request, address: str) -> Principal:
+    """Return whom the key in a request's head stands for. Raises as `authenticate`."""
+    if not keys.required:
         if is_from_loopback(request):
-            return None
+            return NOBODY
         message = (
             "this gateway has no keys and so answers to loopback names only; configure one to be reachable otherwise"
         )
@@ -34,10 +40,11 @@ def identify(keys: Keys, request: Request) -> str | None:
     if token is None:
         message = "no API key: send it as `Authorization: Bearer KEY`"
         raise ClientError(Failure(401, Kind.AUTHENTICATION, message, code="missing_api_key"))
-    key = keys.authenticate(token)
-    if key is None:
+    principal = keys.authenticate(token)
+    if principal is None:
         raise ClientError(Failure(401, Kind.AUTHENTICATION, "incorrect API key", code="invalid_api_key"))
-    return key
+    principal.check(address, time.time())
+    return principal
 
 
 def credential(request: Request) -> bytes | None:

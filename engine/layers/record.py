@@ -8,14 +8,13 @@ import time
 
 from engine.accesslog import AttemptEntry, Entry
 from engine.downstream import Downstream
-from engine.exchange import Exchange, Outcome
+from engine.exchange import CLIENT_CLOSED_REQUEST, Exchange, Outcome, milliseconds
 from engine.gateway import Gateway
+from engine.principal import NOBODY
+from engine.routes import Action
 
 MALFORMED = "malformed"
 """The surface of what was refused before it was a request."""
-
-CLIENT_CLOSED_REQUEST = 499
-"""nginx's status for a client that left before an answer began; only ever logged, never sent."""
 
 
 def record(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None:
@@ -40,6 +39,12 @@ def record(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None
             metrics.attempt_wasted(attempt.provider, attempt.usage)
     if exchange.hedged:
         metrics.request_hedged()
+    treasury = gateway.treasury
+    if treasury is not None and exchange.surface.action is Action.GENERATE and not exchange.drained:
+        # Who has no key in force leaves a line in the access log, not rows in a database.
+        known = exchange.principal is not NOBODY or not gateway.keys.required
+        if known:
+            treasury.record(exchange)
     request = exchange.request
     ttft_seconds = exchange.ttft_seconds
     gateway.access_log.record(
@@ -76,11 +81,6 @@ def record(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None
             ],
         )
     )
-
-
-def milliseconds(seconds: float) -> float:
-    """Return a duration as logged: in whole microseconds, cut, which is a third of the price of `round`."""
-    return int(seconds * 1e6) / 1e3
 
 
 def record_refusal(gateway: Gateway, status: int, *, seconds: float) -> None:

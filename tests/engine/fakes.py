@@ -134,6 +134,7 @@ class FakeCandidate:
     """A candidate of a `FakeEndpoint`."""
 
     provider = "fake"
+    kind = "compatible"
     model = "fake-1"
 
     def __init__(self, endpoint: FakeEndpoint, timeouts: Timeouts) -> None:
@@ -214,7 +215,7 @@ class Run:
             head_bytes_max=65536,
             tap=chat.Tap(strip_usage=True, event_bytes_max=1 << 20),
         )
-        passage = Passage("", b"", [], self.attempt.tap, _no_answer, _no_headers)
+        passage = Passage("", b"", [], self.attempt.tap, _no_answer, _no_headers, "chat")
         self.entrant = Entrant(
             candidate,  # type: ignore[arg-type]
             passage,

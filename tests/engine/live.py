@@ -7,6 +7,7 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -16,8 +17,11 @@ from engine.accesslog import AccessLog, Entry
 from engine.config import load_document
 from engine.gateway import Gateway
 from engine.hangup import HangupMonitor
+from engine.keyring import Keyring
 from engine.metrics import Metrics
 from engine.serve import Server
+from engine.treasury import enter
+from store.interface import Store
 
 KEY = "sk-test-0123456789"
 
@@ -90,14 +94,31 @@ def document(upstream: str, **more: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def running(
-    configuration: Mapping[str, Any], *, tls: ssl.SSLContext | None = None, console_path: str | None = None
+    configuration: Mapping[str, Any],
+    *,
+    tls: ssl.SSLContext | None = None,
+    console_path: str | None = None,
+    accounts: tuple[Store, Path] | None = None,
 ) -> AsyncIterator[Live]:
-    """Serve `configuration` on a free loopback port for the length of the block."""
+    """Serve `configuration` on a free loopback port for the length of the block.
+
+    `accounts` are a store, and the directory of the journal.
+    """
     config = load_document(dict(configuration), os.environ)
     log = KeptLog()
     hangups = HangupMonitor()
+    keys = Keyring(config)
+    treasury = None
+    if accounts is not None:
+        treasury = await enter(*accounts, keys, config, slot=0)
     gateway = Gateway(
-        config, metrics=Metrics(incarnation="test", slot=0), access_log=log, hangups=hangups, console_path=console_path
+        config,
+        metrics=Metrics(incarnation="test", slot=0),
+        access_log=log,
+        hangups=hangups,
+        console_path=console_path,
+        keys=keys,
+        treasury=treasury,
     )
     listener = net.listen("127.0.0.1", 0)
     server = Server(gateway, [listener], tls=tls)
@@ -105,12 +126,16 @@ async def running(
     live = Live(gateway, server, log, f"{scheme}://127.0.0.1:{listener.getsockname()[1]}")
     try:
         async with trio.open_nursery() as nursery:
+            if treasury is not None:
+                await nursery.start(treasury.run)
             await nursery.start(server.run)
             yield live
             with trio.fail_after(5):
                 server.drain()
                 while server.connections:
                     await trio.sleep(0.01)
+            if treasury is not None:
+                await treasury.say_farewell()
             assert live.leases() == 0
             assert gateway.admission.in_flight == 0
             candidates = gateway.router.statistics(trio.current_time())

@@ -15,7 +15,7 @@ from engine.config import (
     UnixListen,
     load,
 )
-from engine.keys import Keys
+from engine.keyring import Keyring
 from engine.secrets import Secret
 from tests.engine.documents import HASH, SERVER, problems, read
 
@@ -242,10 +242,12 @@ def test_every_dialect_has_a_usual_path() -> None:
 def test_keys_are_kept_as_digests() -> None:
     text = f'[keys.alice]\nhash = "{HASH}"\n[keys.bob]\nvalue = "env:BOB"\n[keys.carol]\nvalue = "sk-carol-literal-key"'
     config = read(text, {"BOB": "sk-bob-long-enough-key"})
-    keys = Keys(config.keys)
-    assert keys.authenticate(b"sk-hashed") == "alice"
-    assert keys.authenticate(b"sk-bob-long-enough-key") == "bob"
-    assert keys.authenticate(b"sk-carol-literal-key") == "carol"
+    keys = Keyring(config)
+    names = {}
+    for token in (b"sk-hashed", b"sk-bob-long-enough-key", b"sk-carol-literal-key"):
+        principal = keys.authenticate(token)
+        names[token] = None if principal is None else principal.id
+    assert list(names.values()) == ["alice", "bob", "carol"]
     assert [warning.path for warning in config.warnings if warning.path.startswith("keys")] == ["keys.carol.value"]
 
 

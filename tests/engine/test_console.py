@@ -427,10 +427,11 @@ def test_a_status_of_another_version_is_understood(tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def console_process(runtime: Path) -> AsyncIterator[tuple[trio.Process, trio.SocketStream]]:
+async def console_process(runtime: Path, *options: str) -> AsyncIterator[tuple[trio.Process, trio.SocketStream]]:
     """A real console that is ready, and its life line; killed at the end if it still runs."""
     ours, theirs = trio.socket.socketpair()
-    command = [sys.executable, "-m", "engine.console", "--runtime", str(runtime), "--control-fd", str(theirs.fileno())]
+    command = [sys.executable, "-m", "engine.console", "--runtime", str(runtime), *options]
+    command += ["--control-fd", str(theirs.fileno())]
     async with trio.SocketStream(ours) as life_line:
         with theirs:
             process = await trio.lowlevel.open_process(

@@ -1,0 +1,88 @@
+"""What one worker may spend of one budget's window before it has to ask again.
+
+`free` is what was leased and nobody has taken. Everything here is synchronous arithmetic: what a request takes it has,
+and cancellation cannot fall between. Who leases is `engine.budgets.lender`'s business.
+"""
+
+from enum import Enum
+
+from msgspec import Struct
+
+from engine.budgets.periods import Period, end
+from store.rows import Grant
+
+SLICE_MIN = 8
+"""How many times what is needed a lease asks for at least; the store decides what it may have."""
+
+HURRY_SECONDS = 2.0
+"""A slice that lasted for less than this was too small."""
+
+
+class Unit(Enum):
+    """What is counted. Money is settled through the ledger; of the others what is taken is used, or given back."""
+
+    MONEY = "money"
+    REQUESTS = "requests"
+    TOKENS = "tokens"
+    PLACES = "places"
+
+
+class Budget(Struct, frozen=True):
+    """One limit: its name in the store, what it counts and when it starts anew. `limit` None: the wallet's balance.
+
+    `called` is how errors name it: "the daily cap of the key".
+    """
+
+    id: str
+    unit: Unit
+    period: Period
+    limit: int | None
+    called: str
+
+
+class Allowance:
+    """A budget's window as one worker sees it. Not concurrent: touched from the worker's loop only."""
+
+    __slots__ = ("_asked", "_need", "_slice", "budget", "ends", "free", "last", "low", "touched", "window")
+
+    def __init__(self, budget: Budget, window: int) -> None:
+        self.budget = budget
+        self.window = window
+        self.ends = end(budget.period, window)
+        self.free = 0
+        self.low = 0
+        """Below this more is leased in the background."""
+        self.last: Grant | None = None
+        """What the store said last: how much is left there, and with whom."""
+        self.touched = 0.0
+        """When something was taken last."""
+        self._need = 0
+        self._slice = 0
+        self._asked = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Allowance {self.budget.id}@{self.window} free={self.free}>"
+
+    @property
+    def remaining(self) -> int:
+        """What is left of the window, as far as this worker knows."""
+        return self.free + (self.last.available if self.last is not None else 0)
+
+    def slice_for(self, need: int, now: float) -> int:
+        """Return how much to ask for when `need` is lacking, or nothing is yet (0): twice as much in a hurry."""
+        self._need = need or self._need
+        hurried = now - self._asked < HURRY_SECONDS
+        self._slice = max(self._slice * 2 if hurried else self._slice // 2, self._need * SLICE_MIN)
+        self._asked = now
+        return self._slice
+
+    def take_in(self, grant: Grant) -> None:
+        """Add what the store granted. Nothing: it is not asked again before something is lacking."""
+        self.last = grant
+        self.free += grant.granted
+        self.low = grant.granted // 2
+
+    def give_up(self) -> int:
+        """Hand back what is free; return how much it was."""
+        free, self.free, self.low = self.free, 0, 0
+        return free

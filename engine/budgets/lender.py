@@ -1,0 +1,216 @@
+"""Who goes to the store for leases: in the background before they run out, and for requests that lack something.
+
+One exchange with the store at a time; what is asked meanwhile goes into the next one together, so that a thousand
+requests of a new minute make one transaction. A request that lacks something waits for the exchange it is part of. Is
+nothing left at the store, but with other workers, they are asked for what they do not use (the store tells them, see
+`Store.news`), and the request waits for a moment; is nothing left anywhere, it is refused at once.
+
+The store away, requests live on what is leased, and those that lack something get `UnavailableError`.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from math import inf
+
+import trio
+from msgspec import Struct
+
+from engine.budgets.allowance import Allowance, Budget, Unit
+from engine.budgets.periods import Period, window
+from engine.budgets.reservation import Lack, Standing
+from store.interface import Store, UnavailableError
+from store.rows import Return, Want
+
+logger = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 0.8
+"""How long a request waits for what other workers hold and do not use: they hear of it within 0.2 s."""
+
+AGAIN_SECONDS = 0.1
+TIDY_SECONDS = 1.0
+IDLE_SECONDS = 10.0
+"""A lease that nobody took of for so long goes back."""
+
+ENDED_SECONDS = 2 * 3600
+"""How long a window that is over is remembered for money that comes back: longer than an answer can take."""
+
+WANTS_MAX = 500
+"""Of one transaction."""
+
+
+COUNTED = frozenset({Unit.REQUESTS, Unit.TOKENS})
+"""What is taken of these and not returned is used; nobody settles it."""
+
+
+class ShortageError(Exception):
+    """There is not enough left of a budget, with nobody."""
+
+    def __init__(self, lack: Lack) -> None:
+        super().__init__(lack.allowance.budget.id)
+        self.lack = lack
+
+
+class LenderStatistics(Struct, frozen=True):
+    """Allowances known, exchanges with the store, those that failed, requests that had to wait for one."""
+
+    allowances: int
+    exchanges_total: int
+    failed_total: int
+    waited_total: int
+
+
+class _Exchange:
+    """What will be asked of the store together, and its end."""
+
+    __slots__ = ("asks", "done", "error")
+
+    def __init__(self) -> None:
+        self.asks: dict[Allowance, tuple[int, int]] = {}
+        """The least that somebody lacks, and what all lack together."""
+        self.done = trio.Event()
+        self.error: UnavailableError | None = None
+
+
+class Lender:
+    """The allowances of one worker and their supply. `run` for as long as the worker lives."""
+
+    def __init__(self, store: Store, holder: str, *, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._holder = holder
+        self._clock = clock
+        self._allowances: dict[tuple[str, int], Allowance] = {}
+        self._next = _Exchange()
+        self._wake = trio.Event()
+        self._returns: dict[Allowance, None] = {}
+        self._exchanges = self._failed = self._waited = 0
+
+    def __repr__(self) -> str:
+        return f"<Lender {self._holder}: {len(self._allowances)} allowances>"
+
+    def statistics(self) -> LenderStatistics:
+        """Return what happened so far."""
+        return LenderStatistics(len(self._allowances), self._exchanges, self._failed, self._waited)
+
+    def allowance(self, budget: Budget, now: float) -> Allowance:
+        """Return this worker's allowance of the budget's window at `now` (unix seconds)."""
+        key = budget.id, window(budget.period, now)
+        allowance = self._allowances.get(key)
+        if allowance is None:
+            allowance = self._allowances[key] = Allowance(budget, key[1])
+            allowance.touched = now
+        elif allowance.budget is not budget:
+            allowance.budget = budget  # its limit may have changed
+        return allowance
+
+    def top_up(self, standing: Standing) -> None:
+        """Ask in the background for more of what is running low."""
+        for allowances in standing.parts:
+            for allowance in allowances:
+                if allowance.free < allowance.low:
+                    allowance.low = 0
+                    self._ask(allowance, 0)
+
+    async def replenish(self, lacks: Iterable[Lack]) -> None:
+        """Return when what lacks may be there. Raises `ShortageError`, `UnavailableError`. Cancelled: leases stay."""
+        self._waited += 1
+        deadline = trio.current_time() + PATIENCE_SECONDS
+        lacking = list(lacks)
+        while True:
+            for allowance, amount in lacking:
+                self._ask(allowance, amount - allowance.free)
+            exchange = self._next
+            await exchange.done.wait()
+            if exchange.error is not None:
+                raise exchange.error
+            lacking = [lack for lack in lacking if lack.allowance.free < lack.amount]
+            if not lacking:
+                return
+            for lack in lacking:
+                grant = lack.allowance.last
+                assert grant is not None
+                if lack.allowance.free + grant.available + grant.elsewhere < lack.amount:
+                    raise ShortageError(lack)
+            if trio.current_time() >= deadline:
+                raise ShortageError(lacking[0])
+            await trio.sleep(AGAIN_SECONDS)
+
+    def recall(self, budget: str, number: int) -> None:
+        """Give back what is free of a budget's window: somebody else is short of it."""
+        allowance = self._allowances.get((budget, number))
+        if allowance is not None and allowance.free:
+            self._give_back(allowance)
+
+    async def run(self) -> None:
+        """Lend until cancelled. What the store has not answered by then it may have done; leaving it settles that."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tidy_now_and_then)
+            while True:
+                await self._wake.wait()
+                self._wake = trio.Event()
+                while self._next.asks or self._returns:
+                    await self._exchange()
+
+    def _ask(self, allowance: Allowance, need: int) -> None:
+        least, together = self._next.asks.get(allowance, (inf, 0))
+        if need > 0:
+            least = min(least, need)
+        self._next.asks[allowance] = (int(least) if least < inf else 0, together + max(need, 0))
+        self._wake.set()
+
+    def _give_back(self, allowance: Allowance) -> None:
+        self._returns[allowance] = None
+        self._wake.set()
+
+    async def _exchange(self) -> None:
+        exchange, self._next = self._next, _Exchange()
+        given = [(allowance, allowance.give_up()) for allowance in self._returns]
+        self._returns.clear()
+        asked = list(exchange.asks.items())
+        self._exchanges += 1
+        try:
+            for first in range(0, max(len(asked), 1), WANTS_MAX):
+                await self._lease(asked[first : first + WANTS_MAX], given)
+                given = []
+        except UnavailableError as exc:
+            self._failed += 1
+            exchange.error = exc
+            for allowance, amount in given:
+                allowance.free += amount
+        exchange.done.set()
+
+    async def _lease(self, asked: list[tuple[Allowance, tuple[int, int]]], given: list[tuple[Allowance, int]]) -> None:
+        now = self._clock()
+        wants = [
+            Want(
+                allowance.budget.id,
+                allowance.window,
+                allowance.budget.limit,
+                least,
+                max(allowance.slice_for(together, now), least),
+                allowance.ends,
+                allowance.budget.unit in COUNTED,
+            )
+            for allowance, (least, together) in asked
+        ]
+        returns = [Return(allowance.budget.id, allowance.window, amount) for allowance, amount in given if amount]
+        grants = await self._store.lease(self._holder, wants, returns, int(now))
+        for (allowance, _), grant in zip(asked, grants, strict=True):
+            allowance.take_in(grant)
+
+    async def _tidy_now_and_then(self) -> None:
+        while True:
+            await trio.sleep(TIDY_SECONDS)
+            self.tidy()
+
+    def tidy(self) -> None:
+        """Give back what nobody uses and what is left of windows that are over; forget what is past."""
+        now = self._clock()
+        for key, allowance in list(self._allowances.items()):
+            over = 0 < allowance.ends <= now
+            if over and allowance.budget.period is Period.MINUTE:
+                del self._allowances[key]
+            elif allowance.free and (over or now - allowance.touched > IDLE_SECONDS):
+                self._give_back(allowance)
+            elif not allowance.free and now - max(allowance.touched, allowance.ends) > ENDED_SECONDS:
+                del self._allowances[key]

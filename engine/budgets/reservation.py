@@ -1,0 +1,135 @@
+"""What one exchange has taken of every budget it falls under: reserved whole, then settled or voided, once.
+
+Never more than was leased is ever charged: a charge beyond what was reserved takes what is still free in the worker's
+leases, of all budgets the same, and what remains is *uncollected*: the house's loss, written down as such. That is what
+keeps every balance and every cap whole when an estimate was too low.
+
+Requests count however the exchange ends. Tokens are corrected to what they came to, places are given back.
+"""
+
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import NamedTuple
+
+from engine.budgets.allowance import Allowance, Unit
+
+
+class State(IntEnum):
+    """A reservation's state; resolving one twice is a bug."""
+
+    OPEN = 0
+    SETTLED = 1
+    VOIDED = 2
+
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.OPEN: frozenset({State.SETTLED, State.VOIDED}),
+    State.SETTLED: frozenset(),
+    State.VOIDED: frozenset(),
+}
+
+
+class Standing:
+    """The allowances that one request draws on, by what they count, and the windows it is counted in.
+
+    `ends` is until when it holds (unix seconds): then a window is over, and another standing begins.
+    """
+
+    __slots__ = ("day", "ends", "leases", "money", "month", "parts", "places", "requests", "tokens", "tokens_max")
+
+    def __init__(self, allowances: Iterable[Allowance], *, day: int, month: int, ends: float) -> None:
+        by_unit: dict[Unit, list[Allowance]] = {unit: [] for unit in Unit}
+        for allowance in allowances:
+            by_unit[allowance.budget.unit].append(allowance)
+        self.parts = tuple(tuple(by_unit[unit]) for unit in (Unit.MONEY, Unit.REQUESTS, Unit.TOKENS, Unit.PLACES))
+        self.money, self.requests, self.tokens, self.places = self.parts
+        self.leases = tuple((each.budget.id, each.window) for each in self.money if each.budget.limit is not None)
+        """Of money but the wallet's, as a settlement names them."""
+        limits = [each.budget.limit for each in self.tokens if each.budget.limit is not None]
+        self.tokens_max = min(limits) if limits else None
+        """More than a whole minute's tokens can never be reserved: then the minute is."""
+        self.day = day
+        self.month = month
+        self.ends = ends
+
+
+class Lack(NamedTuple):
+    """An allowance that has too little, and how much was to be taken of it."""
+
+    allowance: Allowance
+    amount: int
+
+
+class Charge(NamedTuple):
+    """What came of a settlement: what is charged, and what it should have been beyond."""
+
+    amount_nanos: int
+    uncollected_nanos: int
+
+
+class Reservation:
+    """Taken of `standing`; exactly one of `settle` and `void` ends it."""
+
+    __slots__ = ("nanos", "standing", "state", "tokens")
+
+    def __init__(self, standing: Standing, nanos: int, tokens: int) -> None:
+        self.standing = standing
+        self.nanos = nanos
+        self.tokens = tokens
+        self.state = State.OPEN
+
+    def __repr__(self) -> str:
+        return f"<Reservation {self.nanos} n$ {self.state.name}>"
+
+    def settle(self, nanos: int, tokens: int) -> Charge:
+        """Charge `nanos`, or as much of it as there is; give the rest back."""
+        self._become(State.SETTLED)
+        charged = nanos
+        beyond = nanos - self.nanos
+        if beyond > 0:
+            for allowance in self.standing.money:
+                beyond = min(beyond, allowance.free)
+            charged = self.nanos + beyond
+        for allowance in self.standing.money:
+            allowance.free += self.nanos - charged
+            assert allowance.free >= 0
+        self._release(tokens)
+        return Charge(charged, nanos - charged)
+
+    def void(self) -> None:
+        """Give everything back but the request's count."""
+        self._become(State.VOIDED)
+        for allowance in self.standing.money:
+            allowance.free += self.nanos
+        self._release(0)
+
+    def _release(self, tokens: int) -> None:
+        for allowance in self.standing.tokens:
+            # More tokens than were reserved use up what there is; a rate owes nothing to the next minute.
+            allowance.free = max(allowance.free + self.tokens - tokens, 0)
+        for allowance in self.standing.places:
+            allowance.free += 1
+
+    def _become(self, state: State) -> None:
+        assert state in TRANSITIONS[self.state], f"{self.state} -> {state}"
+        self.state = state
+
+
+def reserve(standing: Standing, nanos: int, tokens: int, now: float) -> Reservation | list[Lack]:
+    """Take `nanos`, `tokens`, a request and a place of every budget in `standing`; or nothing, and say what lacks."""
+    if standing.tokens_max is not None:
+        tokens = min(tokens, standing.tokens_max)
+    lacks: list[Lack] | None = None
+    amounts = (nanos, 1, tokens, 1)
+    for allowances, amount in zip(standing.parts, amounts, strict=True):
+        for allowance in allowances:
+            if allowance.free < amount:
+                lacks = lacks or []
+                lacks.append(Lack(allowance, amount))
+    if lacks is not None:
+        return lacks
+    for allowances, amount in zip(standing.parts, amounts, strict=True):
+        for allowance in allowances:
+            allowance.free -= amount
+            allowance.touched = now
+    return Reservation(standing, nanos, tokens)

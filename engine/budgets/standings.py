@@ -1,0 +1,48 @@
+"""Which allowances a principal's request for a model draws on, kept until one of their windows is over.
+
+The principal's own budgets, those of the model by the name it was asked for, and those of all models together.
+"""
+
+from engine.budgets.lender import Lender
+from engine.budgets.periods import Period, end, window
+from engine.budgets.reservation import Standing
+from engine.config import Config
+from engine.principal import EVERYTHING, Principal, rates_of_models
+
+KEPT_MAX = 10_000
+"""Standings of one worker; names of models come from clients."""
+
+
+class Standings:
+    """Standings by key and model. Made anew by a reload."""
+
+    __slots__ = ("_kept", "_lender", "_of_all", "_of_model")
+
+    def __init__(self, lender: Lender, config: Config) -> None:
+        self._lender = lender
+        self._of_model = rates_of_models(config)
+        self._of_all = self._of_model.pop(EVERYTHING, ())
+        self._kept: dict[tuple[str | None, str], tuple[Principal, Standing]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Standings {len(self._kept)}>"
+
+    def of(self, principal: Principal, model: str, now: float) -> Standing:
+        """Return what a request draws on at `now` (unix seconds)."""
+        # Only a model that has rates of its own makes a difference.
+        key = principal.id, model if model in self._of_model else ""
+        kept = self._kept.get(key)
+        if kept is not None and kept[0] is principal and now < kept[1].ends:
+            return kept[1]
+        if len(self._kept) >= KEPT_MAX:
+            self._kept.clear()
+        standing = self._make(principal, model, now)
+        self._kept[key] = principal, standing
+        return standing
+
+    def _make(self, principal: Principal, model: str, now: float) -> Standing:
+        budgets = (*principal.budgets, *self._of_model.get(model, ()), *self._of_all)
+        allowances = [self._lender.allowance(budget, now) for budget in budgets]
+        day, month = window(Period.DAY, now), window(Period.MONTH, now)
+        ends = min([end(Period.DAY, day), *(each.ends for each in allowances if each.ends)])
+        return Standing(allowances, day=day, month=month, ends=ends)

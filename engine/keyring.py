@@ -1,0 +1,109 @@
+"""Which principal a presented token stands for: every key of the configuration and of the store, by digest.
+
+A look-up costs the same for one key and for a hundred thousand, and what an attacker can time is a comparison of
+digests he cannot steer. The store's keys are learned at the start and, as they change, several times a second
+(`engine.treasury`). It does not know where in a request a token stands, nor what a key may do.
+"""
+
+from hashlib import sha256
+from hmac import compare_digest
+
+from engine.config import Config, Group
+from engine.keys import DIGEST_BYTES
+from engine.keys import Key as ConfiguredKey
+from engine.principal import Principal
+from store.rows import Account, Key, News, Team
+
+_NO_DIGEST = bytes(DIGEST_BYTES)
+
+NO_GROUP = Group("", models=())
+"""Of a group that the configuration does not know: no model exists in it."""
+
+
+class Keyring:
+    """The keys in force. Touched from the worker's loop only."""
+
+    __slots__ = ("_accounts", "_config", "_digest_of", "_digests_of", "_keys", "_principals", "_teams", "required")
+
+    def __init__(self, config: Config) -> None:
+        self._keys: dict[bytes, Key | ConfiguredKey] = {}
+        self._accounts: dict[str, Account] = {}
+        self._teams: dict[str, Team] = {}
+        self._principals: dict[bytes, Principal] = {}
+        """Those that were asked for, by digest; the others are made when they are."""
+        self._digest_of: dict[str, bytes] = {}
+        """Of the store's keys, by id: a key that is given another token loses the one it had."""
+        self._digests_of: dict[str, list[bytes]] = {}
+        """The principals that were made of an account."""
+        self._config = config
+        self.required = False
+        """Whether a key is asked for: there is one, or the configuration says so."""
+        self.configure(config)
+
+    def __repr__(self) -> str:
+        return f"<Keyring {len(self._keys)} keys, {len(self._principals)} in use>"
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def configure(self, config: Config) -> None:
+        """Take the keys, groups and tiers of a configuration; the store's keys stay."""
+        self._config = config
+        self._keys = {digest: key for digest, key in self._keys.items() if isinstance(key, Key)}
+        self._keys |= {key.digest: key for key in config.keys}
+        self._principals.clear()
+        self._digests_of.clear()
+        self.required = bool(self._keys) or config.accounts.required
+
+    def learn(self, news: News) -> None:
+        """Take what changed in the store; who is affected is made anew when he comes again."""
+        for team in news.teams:
+            self._teams[team.id] = team
+        for account in news.accounts:
+            self._accounts[account.id] = account
+        for key in news.keys:
+            # A key of the configuration stays in force whatever the store says of the same token.
+            before = self._digest_of.get(key.id, key.digest)
+            for digest in {before, key.digest}:
+                if not isinstance(self._keys.get(digest), ConfiguredKey):
+                    self._keys.pop(digest, None)
+                    self._principals.pop(digest, None)
+            self._keys.setdefault(key.digest, key)
+            self._digest_of[key.id] = key.digest
+        changed = {account.id for account in news.accounts}
+        teams = {team.id for team in news.teams}
+        if teams:
+            changed |= {account.id for account in self._accounts.values() if account.team in teams}
+        for account_id in changed:
+            for digest in self._digests_of.pop(account_id, ()):
+                self._principals.pop(digest, None)
+        self.required = bool(self._keys) or self._config.accounts.required
+
+    def authenticate(self, token: bytes) -> Principal | None:
+        """Return whom `token` stands for, or None. A miss takes the same steps as a hit."""
+        digest = sha256(token).digest()
+        key = self._keys.get(digest)
+        if not compare_digest(_NO_DIGEST if key is None else key.digest, digest) or key is None:
+            return None
+        return self._principals.get(digest) or self._make(key)
+
+    def _make(self, key: Key | ConfiguredKey) -> Principal | None:
+        if isinstance(key, ConfiguredKey):
+            made = Principal(key.id)
+        else:
+            account = self._accounts.get(key.account)
+            assert account is not None, "the store has no key without an account"
+            groups, tiers = self._config.groups, self._config.billing.tiers
+            markup_ppm = account.markup_ppm if account.markup_ppm is not None else tiers[0].markup_ppm
+            group = groups.get(key.group or account.group, NO_GROUP)
+            made = Principal(
+                key.id,
+                key=key,
+                account=account,
+                team=self._teams.get(account.team) if account.team is not None else None,
+                group=group,
+                markup_ppm=markup_ppm,
+            )
+            self._digests_of.setdefault(account.id, []).append(key.digest)
+        self._principals[key.digest] = made
+        return made

@@ -1,0 +1,237 @@
+"""What one exchange is charged: reserved before an upstream is asked, settled before the client sees the end.
+
+Decides how much is reserved (the worst the request can come to: its prompt at a bound, its answer at the limit it
+sets), what an answer is charged that nobody counted (an estimate, marked as one), and what is free: whatever failed.
+The order is the promise: reserve, book the journal's slot, ask upstream, journal the settlement, end the answer.
+
+A meter that was not settled is voided, synchronously, in the exchange's `finally`.
+"""
+
+import math
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from adapters import estimates
+from adapters.dialects import Dialect, Request
+from adapters.errors import ClientError, Failure, Kind
+from adapters.prices import charge_nanos
+from adapters.prices.bound import prompt_tokens_bound
+from adapters.rate_headers import Rate
+from adapters.retry_hints import retry_after
+from adapters.usage import Usage
+from engine.budgets.allowance import Allowance, Unit
+from engine.budgets.lender import ShortageError
+from engine.budgets.reservation import Lack, Reservation, Standing, reserve
+from engine.exchange import Exchange
+from engine.money import dollars
+from engine.route import Candidate, Route
+from store.interface import UnavailableError
+from store.journal import JournalFullError
+from store.rows import Settlement
+
+if TYPE_CHECKING:  # the gateway holds a treasury, which a meter uses: only the type is needed here
+    from engine.treasury import Treasury
+
+STORE_AWAY_RETRY_SECONDS = 2
+PLACES_RETRY_SECONDS = 1
+
+_ENCODER = msgspec.json.Encoder()
+
+
+class Detail(Struct, omit_defaults=True):
+    """What a row of the ledger says of its exchange, for people."""
+
+    request_id: str
+    model: str | None
+    provider: str
+    upstream_model: str
+    usage: Usage
+
+
+class Meter:
+    """One exchange's reservation and what came of it. `settle` at most once; `close` always."""
+
+    __slots__ = ("_booked", "_exchange", "_reservation", "_standing", "_treasury", "prompt_bytes")
+
+    def __init__(
+        self, treasury: "Treasury", exchange: Exchange, standing: Standing, reservation: Reservation, *, booked: bool
+    ) -> None:
+        self._treasury = treasury
+        self._exchange = exchange
+        self._standing = standing
+        self._reservation: Reservation | None = reservation
+        self._booked = booked
+        self.prompt_bytes = len(exchange.request.body)
+
+    def __repr__(self) -> str:
+        return f"<Meter of {self._exchange.id} {self._reservation!r}>"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing was settled or voided yet."""
+        return self._reservation is not None
+
+    def settle(self, usage: Usage, candidate: Candidate) -> None:
+        """Charge what an answer came to and write it into the journal; from here on it is owed."""
+        reservation, exchange, treasury = self._reservation, self._exchange, self._treasury
+        assert reservation is not None
+        principal = exchange.principal
+        exchange.usage = usage
+        cost = treasury.tariff.cost_nanos(candidate.provider, candidate.kind, candidate.model, usage)
+        exchange.cost_nanos = cost
+        if not self._booked:
+            reservation.settle(0, usage.total_tokens)
+            self._reservation = None
+            return
+        account = principal.account
+        assert account is not None
+        assert principal.id is not None
+        charge = reservation.settle(charge_nanos(cost or 0, *principal.ratios), usage.total_tokens)
+        self._reservation = None
+        exchange.amount_nanos = charge.amount_nanos
+        detail = Detail(exchange.request_id.decode("ascii"), exchange.model, candidate.provider, candidate.model, usage)
+        treasury.note(
+            Settlement(
+                exchange.id,
+                int(treasury.clock()),
+                account.id,
+                principal.id,
+                account.team,
+                self._standing.day,
+                self._standing.month,
+                charge.amount_nanos,
+                cost or 0,
+                charge.uncollected_nanos,
+                self._standing.leases,
+                _ENCODER.encode(detail).decode(),
+            )
+        )
+
+    def settle_stream(
+        self, usage: Usage | None, candidate: Candidate, *, events: int, bytes_out: int, whole: bool
+    ) -> None:
+        """Charge a stream: by its upstream's count if it is `whole` and there is one, else by what was passed on."""
+        if usage is None or not whole:
+            usage = estimated(usage, self.prompt_bytes, events=events, bytes_out=bytes_out)
+        self.settle(usage, candidate)
+
+    async def harden(self) -> None:
+        """Return when what was settled is as safe as the configuration asks."""
+        if self._booked:
+            await self._treasury.bookkeeper.harden()
+
+    def close(self) -> None:
+        """Void what was not settled: it is free."""
+        if self._reservation is not None:
+            self._reservation.void()
+            self._reservation = None
+            if self._booked:
+                self._treasury.journal.unbook()
+
+    def headers(self, dialect: Dialect) -> list[tuple[bytes, bytes]]:
+        """Return what the client is told of its rates."""
+        return rate_headers(self._treasury, self._standing, dialect)
+
+
+async def open_meter(treasury: "Treasury", exchange: Exchange, dialect: Dialect, asked: Request, route: Route) -> Meter:
+    """Reserve what `asked` may come to; waits only when this worker has to lease more first.
+
+    Raises `ClientError`: 402 (`insufficient_balance`, `cap_exceeded`), 429 (`rate_limit_exceeded`), 404
+    (`model_not_priced`), 503 when the store cannot be had or the journal has no room. Cancelled: nothing is reserved.
+    """
+    principal = exchange.principal
+    assert exchange.model is not None
+    output_tokens = dialect.output_tokens_max(asked) or treasury.tariff.output_tokens_reserved
+    input_tokens = prompt_tokens_bound(asked.body)
+    nanos = 0
+    pays = principal.account is not None
+    if pays:
+        worst = treasury.tariff.worst_nanos(route.candidates, input_tokens, output_tokens)
+        if worst is None:
+            message = f"the model {exchange.model!r} has no price here, so it cannot be sold"
+            raise ClientError(Failure(404, Kind.NOT_FOUND, message, code="model_not_priced", param="model"))
+        nanos = charge_nanos(worst, *principal.ratios)
+    tokens = input_tokens + min(output_tokens, treasury.tariff.output_tokens_reserved)
+    while True:
+        now = treasury.clock()
+        standing = treasury.standings.of(principal, exchange.model, now)
+        outcome = reserve(standing, nanos, tokens, now)
+        if isinstance(outcome, Reservation):
+            break
+        try:
+            await treasury.lender.replenish(outcome)
+        except ShortageError as exc:
+            raise ClientError(_shortage(exc.lack, treasury, standing, dialect, now)) from exc
+        except UnavailableError as exc:
+            raise ClientError(_away("the accounts cannot be looked at for the moment", "store_unavailable")) from exc
+    treasury.lender.top_up(standing)
+    if pays:
+        try:
+            treasury.journal.book()
+        except JournalFullError as exc:
+            outcome.void()
+            raise ClientError(_away("there is no room to write down what answers cost", "journal_full")) from exc
+    return Meter(treasury, exchange, standing, outcome, booked=pays)
+
+
+def estimated(usage: Usage | None, prompt_bytes: int, *, events: int = 0, bytes_out: int = 0) -> Usage:
+    """Return `usage`, or where nobody counted, a guess marked as one: an event is a token, or long for what it
+    holds.
+    """
+    if usage is None:
+        usage = Usage(estimated=True)
+    input_tokens, output_tokens = usage.input_tokens, usage.output_tokens
+    if not input_tokens:
+        input_tokens = estimates.tokens_of(prompt_bytes)
+    beyond = max(bytes_out - events * EVENT_BYTES, 0)
+    output_tokens = max(output_tokens, events + estimates.tokens_of(beyond))
+    if (input_tokens, output_tokens) == (usage.input_tokens, usage.output_tokens):
+        return usage
+    return msgspec.structs.replace(usage, input_tokens=input_tokens, output_tokens=output_tokens, estimated=True)
+
+
+EVENT_BYTES = 500
+"""What an event of one token takes on the wire at most; more is taken for more text."""
+
+
+def rate_headers(treasury: "Treasury", standing: Standing, dialect: Dialect) -> list[tuple[bytes, bytes]]:
+    """Return what a client is told of the tightest of its rates of either kind."""
+    rates = []
+    for what, allowances in ((b"requests", standing.requests), (b"tokens", standing.tokens)):
+        if allowances:
+            tightest = min(allowances, key=_remaining)
+            rates.append(Rate(what, tightest.budget.limit or 0, _remaining(tightest), tightest.ends))
+    return dialect.rate_headers(rates, treasury.clock()) if rates else []
+
+
+def _remaining(allowance: Allowance) -> int:
+    return allowance.remaining
+
+
+def _shortage(lack: Lack, treasury: "Treasury", standing: Standing, dialect: Dialect, now: float) -> Failure:
+    """Return what a client is told when there is not enough left of a budget."""
+    allowance, budget = lack.allowance, lack.allowance.budget
+    if budget.unit is Unit.MONEY and budget.limit is None:
+        message = (
+            f"the balance is too low: this request may cost up to {dollars(lack.amount)}, "
+            f"{dollars(allowance.remaining)} is left beside what answers under way have reserved"
+        )
+        return Failure(402, Kind.BILLING, message, code="insufficient_balance")
+    if budget.unit is Unit.MONEY:
+        when = datetime.fromtimestamp(allowance.ends, UTC).isoformat().replace("+00:00", "Z")
+        message = (
+            f"the {budget.called}, {dollars(budget.limit or 0)}, does not allow for this request, which may cost up to "
+            f"{dollars(lack.amount)}; it starts anew at {when}"
+        )
+        return Failure(402, Kind.BILLING, message, code="cap_exceeded")
+    message = f"the limit of {budget.called}, {budget.limit}, is reached"
+    seconds = PLACES_RETRY_SECONDS if not allowance.ends else max(math.ceil(allowance.ends - now), 1)
+    headers = (*retry_after(seconds), *rate_headers(treasury, standing, dialect))
+    return Failure(429, Kind.RATE_LIMIT, message, code="rate_limit_exceeded", headers=headers)
+
+
+def _away(message: str, code: str) -> Failure:
+    return Failure(503, Kind.OVERLOADED, message, code=code, headers=retry_after(STORE_AWAY_RETRY_SECONDS))

@@ -1,0 +1,141 @@
+"""The request log: one row per request, for people to look up; written in batches, never waited for.
+
+A finished request puts a row into a bounded queue, a task takes what has gathered to the store. While the store is away
+rows wait; beyond the bound the newest are dropped and counted. No money depends on it: what is charged is in the
+ledger.
+"""
+
+import logging
+import time
+from collections import deque
+
+import trio
+from msgspec import Struct
+
+from adapters.usage import Usage
+from engine.exchange import CLIENT_CLOSED_REQUEST, Exchange, Outcome, milliseconds
+from engine.tariff import Tariff
+from store.interface import Store, StoreError
+from store.rows import DAY_SECONDS, LogRow
+
+logger = logging.getLogger(__name__)
+
+ROWS_MAX = 50_000
+BATCH_ROWS_MAX = 1_000
+WRITE_SECONDS = 0.5
+AWAY_SECONDS = 2.0
+FORGET_SECONDS = 3600.0
+FORGET_ROWS_MAX = 10_000
+NO_USAGE = Usage()
+
+
+class RequestLogStatistics(Struct, frozen=True):
+    """Rows that wait, were written, and were dropped."""
+
+    waiting: int
+    written_total: int
+    dropped_total: int
+
+
+class RequestLog:
+    """A queue of rows and the task that writes them. `days` is how long they are kept, 0: none is."""
+
+    def __init__(self, store: Store, *, days: int, rows_max: int = ROWS_MAX) -> None:
+        self._store = store
+        self.days = days
+        self._rows: deque[LogRow] = deque()
+        self._rows_max = rows_max
+        self._written = self._dropped = 0
+        self._away = False
+
+    def __repr__(self) -> str:
+        return f"<RequestLog {len(self._rows)} rows wait>"
+
+    def statistics(self) -> RequestLogStatistics:
+        """Return what became of the rows."""
+        return RequestLogStatistics(len(self._rows), self._written, self._dropped)
+
+    def record(self, row: LogRow) -> None:
+        """Keep a row, or drop and count it when too many wait."""
+        if not self.days:
+            return
+        if len(self._rows) >= self._rows_max:
+            self._dropped += 1
+            return
+        self._rows.append(row)
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._forget)
+            while True:  # noqa: ASYNC110 - it is time that is waited for
+                await trio.sleep(WRITE_SECONDS if await self.flush() else AWAY_SECONDS)
+
+    async def flush(self) -> bool:
+        """Write what waits; False when the store did not take it, and then nothing is lost."""
+        while self._rows:
+            batch = [self._rows[i] for i in range(min(len(self._rows), BATCH_ROWS_MAX))]
+            try:
+                await self._store.log(batch)
+            except StoreError as exc:
+                if not self._away:
+                    logger.error("the request log cannot be written, rows wait: %s", exc)  # noqa: TRY400 - no traceback
+                self._away = True
+                return False
+            self._away = False
+            self._written += len(batch)
+            for _ in batch:
+                self._rows.popleft()
+        return True
+
+    async def _forget(self) -> None:
+        """Delete what is older than it is kept, in small portions: of all workers whoever comes first finds it."""
+        while True:
+            try:
+                before = time.time() - self.days * DAY_SECONDS
+                while await self._store.forget(before, limit=FORGET_ROWS_MAX) >= FORGET_ROWS_MAX:
+                    pass
+            except StoreError:
+                logger.exception("old rows of the request log stay")
+            await trio.sleep(FORGET_SECONDS)
+
+
+def row_of(exchange: Exchange, tariff: Tariff, *, time: float, duration_seconds: float) -> LogRow:
+    """Return the row of an exchange that began at `time` (unix seconds). What attempts that lost cost is its waste."""
+    usage = exchange.usage or NO_USAGE
+    waste_nanos = 0
+    for attempt in exchange.attempts:
+        if attempt.usage is not None:
+            waste_nanos += tariff.cost_nanos(attempt.provider, attempt.kind, attempt.model, attempt.usage) or 0
+    account, ttft_seconds = exchange.principal.account, exchange.ttft_seconds
+    return LogRow(
+        exchange.id,
+        time,
+        exchange.request_id.decode("ascii"),
+        None if account is None else account.id,
+        exchange.principal.id,
+        exchange.surface.name,
+        exchange.model,
+        exchange.provider,
+        exchange.upstream_model,
+        exchange.surface.dialect,
+        exchange.upstream_dialect,
+        exchange.stream,
+        exchange.status or CLIENT_CLOSED_REQUEST,
+        exchange.outcome or Outcome.INTERNAL_ERROR,
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cached_tokens,
+        usage.cache_write_tokens,
+        usage.reasoning_tokens,
+        usage.input_audio_tokens + usage.output_audio_tokens,
+        usage.estimated,
+        exchange.cost_nanos,
+        exchange.amount_nanos,
+        waste_nanos,
+        len(exchange.attempts),
+        exchange.hedged,
+        None if ttft_seconds is None else milliseconds(ttft_seconds),
+        milliseconds(duration_seconds),
+        exchange.address,
+    )

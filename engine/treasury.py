@@ -1,0 +1,179 @@
+"""One worker's dealings with the store: keys, leases, journal, request log. What the layers use of it is synchronous.
+
+Decides the order of a worker's financial life. At the start: the journal and its lock, then the holder in the store,
+then every key; only then is the worker ready. While it serves: news several times a second, leases
+(`engine.budgets.lender`), booking (`engine.bookkeeper`), the log (`engine.requestlog`), tiers every six hours. At the
+end: what is journaled is booked, and the holder leaves, which gives back what it had leased. A worker that is killed
+skips the end: its successor, or any other, does it for it.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from engine import datadir
+from engine.bookkeeper import Bookkeeper
+from engine.budgets.lender import Lender
+from engine.budgets.standings import Standings
+from engine.config import Config
+from engine.drains import Drains
+from engine.exchange import Exchange
+from engine.keyring import Keyring
+from engine.requestlog import RequestLog, row_of
+from engine.tariff import Tariff
+from store import journal
+from store.db import open_store
+from store.interface import Store, StoreError
+from store.journal import Journal
+from store.rows import Settlement
+
+logger = logging.getLogger(__name__)
+
+NEWS_SECONDS = 0.2
+"""Within it a key that was made, changed or disabled is so in every worker, and a recalled lease is given back."""
+
+TIERS_SECONDS = 6 * 3600
+TIERS_LOOK_SECONDS = 60.0
+FAREWELL_SECONDS = 10.0
+"""How long a worker that ends tries to book what is in its journal; what is left, its successor books."""
+
+COMPLAIN_SECONDS = 60.0
+
+
+class Treasury:
+    """Made by `open_treasury`; `run` for as long as the worker serves."""
+
+    def __init__(
+        self, store: Store, own: Journal, keyring: Keyring, config: Config, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._store = store
+        self._keyring = keyring
+        self.clock = clock
+        self.journal = own
+        self.lender = Lender(store, own.holder, clock=clock)
+        self.bookkeeper = Bookkeeper(store, own, durable=config.store.durability == "power")
+        self.log = RequestLog(store, days=config.store.log_days)
+        self.drains = Drains(self.record)
+        self._version = 0
+        self._serial = 0
+        self._complained_at = -COMPLAIN_SECONDS
+        self.configure(config)
+
+    def __repr__(self) -> str:
+        return f"<Treasury {self.lender!r} {self.bookkeeper!r}>"
+
+    def configure(self, config: Config) -> None:
+        """Let prices, tiers, groups and rates of `config` take effect for requests from now on."""
+        self._tiers = [(tier.spend_nanos, tier.markup_ppm) for tier in config.billing.tiers]
+        self.tariff = Tariff(config)
+        self.standings = Standings(self.lender, config)
+        self.log.days = config.store.log_days
+        drain = config.billing.on_disconnect == "drain"
+        self.drains.answers_max = config.billing.drains_max if drain else 0
+        self.drains.seconds_max = config.billing.drain_seconds
+
+    def fresh_id(self) -> str:
+        """Return an id that no exchange of any worker has had or will have."""
+        self._serial += 1
+        return f"{self.journal.holder}-{self._serial:x}"
+
+    def note(self, settlement: Settlement) -> None:
+        """Write a settlement into the journal, in the slot that was booked with its reservation."""
+        self.journal.append(settlement)
+
+    def record(self, exchange: Exchange) -> None:
+        """Keep a row of the request log about an exchange that ended."""
+        if self.log.days:
+            exchange.id = exchange.id or self.fresh_id()
+            seconds = trio.current_time() - exchange.started
+            self.log.record(row_of(exchange, self.tariff, time=self.clock() - seconds, duration_seconds=seconds))
+
+    async def learn(self) -> None:
+        """Take what changed in the store. Raises `StoreError`."""
+        news = await self._store.news(self.journal.holder, self._version)
+        self._version = news.version
+        if news.keys or news.accounts or news.teams:
+            self._keyring.learn(news)
+        for budget, window in news.recalled:
+            self.lender.recall(budget, window)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep everything going until cancelled; `started` when it does."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.drains.run)
+            nursery.start_soon(self.lender.run)
+            nursery.start_soon(self.bookkeeper.run)
+            nursery.start_soon(self.log.run)
+            nursery.start_soon(self._learn_on)
+            nursery.start_soon(self._keep_tiers)
+            task_status.started()
+
+    async def say_farewell(self) -> None:
+        """Book what is journaled and leave, if the store lets us in time; else somebody else does it later."""
+        with trio.move_on_after(FAREWELL_SECONDS):
+            await self.drains.wait_idle()
+            while not (await self.bookkeeper.book() and await self.log.flush()):  # noqa: ASYNC110 - nothing tells
+                await trio.sleep(NEWS_SECONDS)
+            try:
+                await self._store.leave(self.journal.holder)
+            except StoreError as exc:
+                logger.warning("the store did not hear that this worker ends: %s", exc)
+            else:
+                self.journal.close()
+                journal.remove(self.journal.directory, self.journal.holder)
+
+    async def _learn_on(self) -> None:
+        while True:
+            await trio.sleep(NEWS_SECONDS)
+            try:
+                await self.learn()
+            except StoreError as exc:
+                now = trio.current_time()
+                if now - self._complained_at >= COMPLAIN_SECONDS:
+                    self._complained_at = now
+                    logger.error("the store cannot be had; keys and leases stay as they are: %s", exc)  # noqa: TRY400
+
+    async def _keep_tiers(self) -> None:
+        while True:
+            try:
+                await self._store.retier(self._tiers, now=int(self.clock()), every_seconds=TIERS_SECONDS)
+            except StoreError as exc:
+                logger.warning("tiers stay as they are: %s", exc)
+            await trio.sleep(TIERS_LOOK_SECONDS)
+
+
+@asynccontextmanager
+async def open_treasury(data: Path, keyring: Keyring, config: Config, *, slot: int) -> AsyncIterator[Treasury]:
+    """Open the store in `data` and `enter` it. Raises `StoreError` and `OSError`."""
+    async with open_store(datadir.database(data), power=config.store.durability == "power") as store:
+        treasury = await enter(store, datadir.journal(data), keyring, config, slot=slot)
+        try:
+            yield treasury
+        finally:
+            treasury.journal.close()
+
+
+async def enter(
+    store: Store,
+    directory: Path,
+    keyring: Keyring,
+    config: Config,
+    *,
+    slot: int,
+    clock: Callable[[], float] = time.time,
+) -> Treasury:
+    """Begin a journal of one's own in `directory`, become a holder, and learn every key. Raises as `open_treasury`."""
+    own = Journal.create(directory, f"{slot}-{secrets.token_hex(8)}")
+    try:
+        await store.enter(own.holder, int(clock()))
+        treasury = Treasury(store, own, keyring, config, clock=clock)
+        await treasury.learn()
+    except BaseException:
+        own.close()
+        raise
+    return treasury
