@@ -48,7 +48,9 @@ async def ready(gateway: Gateway, exchange: Exchange, downstream: Downstream) ->
     """GET /health/ready: 200 while new work is welcome, 503 during a drain."""
     models = "ok" if gateway.router.can_serve else "down"
     components = {"worker": "draining" if gateway.draining else "ok", "models": models}
-    status = "not_ready" if gateway.draining else "ready" if models == "ok" else "degraded"
+    if gateway.treasury is not None:
+        components["storage"] = "down" if gateway.treasury.is_store_away else "ok"
+    status = "not_ready" if gateway.draining else "degraded" if "down" in components.values() else "ready"
     body = msgspec.json.encode({"status": status, "components": components})
     await _answer(gateway, exchange, downstream, body, NO_STORE, status=503 if gateway.draining else 200)
 

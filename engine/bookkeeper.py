@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from store import journal
 from store.interface import ConflictError, Store, StoreError
-from store.journal import Journal
+from store.journal import Journal, JournalError
 from store.rows import Position
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Bookkeeper:
         while not self.is_up_to_date:
             try:
                 after = await self._book(self._own.holder, self._booked, final=False)
-            except StoreError as exc:
+            except (StoreError, JournalError) as exc:
                 self._complain(exc)
                 return False
             if after == self._booked:
@@ -107,7 +107,11 @@ class Bookkeeper:
         """Book the journals of workers that are gone to their end, and give back what they had leased."""
         for holder in await trio.to_thread.run_sync(journal.holders, self._directory):
             if holder != self._own.holder:
-                await self._bury(holder)
+                try:
+                    await self._bury(holder)
+                except JournalError as exc:
+                    # Nobody else can make sense of it either, but the others must not wait for that.
+                    logger.error("the journal of worker %s cannot be read, it stays: %s", holder, exc)  # noqa: TRY400
         present = set(await trio.to_thread.run_sync(journal.holders, self._directory))
         for gone in await self._store.holders():
             # It ended between its last record and leaving, or its files are gone: there is nothing to book any more.
@@ -128,7 +132,7 @@ class Bookkeeper:
                         break
                     position = after
                 await self._store.leave(holder)
-            journal.remove(self._directory, holder)
+            lock.remove()
         self._buried_total += 1
         logger.info("the journal of worker %s, which is gone, is in the ledger", holder)
 

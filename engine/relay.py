@@ -98,6 +98,11 @@ class Relay:
         assert self._attempt is not None
         return self._attempt
 
+    @property
+    def began(self) -> bool:
+        """Whether somebody won, and the client was sent something."""
+        return self._attempt is not None and self.downstream.bytes_out > 0
+
     async def run(self) -> Failure | None:
         """Wait for the first content, then stream until the end; return what the client was told went wrong."""
         try:

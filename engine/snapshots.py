@@ -128,6 +128,15 @@ FAMILIES: dict[str, Family] = {
         Family("hedgerow_upstream_connections_reused_total", Kind.COUNTER, (), "Leases served by an idle connection."),
         Family("hedgerow_downstream_connections", Kind.GAUGE, (), "Open client connections."),
         Family("hedgerow_access_log_dropped_total", Kind.COUNTER, (), "Access-log lines that were not written."),
+        Family("hedgerow_settlements_booked_total", Kind.COUNTER, (), "Settlements brought into the ledger."),
+        Family("hedgerow_charged_nano_dollars_total", Kind.COUNTER, (), "What accounts were charged."),
+        Family("hedgerow_uncollected_nano_dollars_total", Kind.COUNTER, (), "Charges beyond balances and caps."),
+        Family("hedgerow_store_failures_total", Kind.COUNTER, (), "Calls for keys, leases and booking that failed."),
+        Family("hedgerow_lease_waits_total", Kind.COUNTER, (), "Requests that had to wait for a lease."),
+        Family("hedgerow_request_log_dropped_total", Kind.COUNTER, (), "Rows of the request log not written."),
+        Family(
+            "hedgerow_drained_answers_total", Kind.COUNTER, ("outcome",), "Answers read on after their client had left."
+        ),
         Family("hedgerow_metrics_publish_failures_total", Kind.COUNTER, (), "Snapshots a worker could not write."),
         Family("hedgerow_worker_resident_memory_bytes", Kind.GAUGE, ("worker",), "Resident memory of a worker."),
         Family(

@@ -89,7 +89,8 @@ class Till:
         """Whether the client went away in the middle of a stream: it began, it did not end, and it is not us who end
         it.
         """
-        return self.relay is not None and self.relay.events > 0 and not self.relay.ended and not self._gateway.draining
+        relay = self.relay
+        return relay is not None and relay.began and not relay.ended and not self._gateway.draining
 
     def _settle_stream(self, *, whole: bool) -> None:
         winner, meter, relay = self._winner, self.meter, self.relay

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
+from msgspec import Struct
 
 from engine import datadir
 from engine.bookkeeper import Bookkeeper
@@ -45,6 +46,14 @@ FAREWELL_SECONDS = 10.0
 COMPLAIN_SECONDS = 60.0
 
 
+class TreasuryStatistics(Struct, frozen=True):
+    """Nano-dollars charged and not collected; calls for keys, leases and booking that failed."""
+
+    charged_nanos_total: int
+    uncollected_nanos_total: int
+    failed_total: int
+
+
 class Treasury:
     """Made by `open_treasury`; `run` for as long as the worker serves."""
 
@@ -59,13 +68,21 @@ class Treasury:
         self.bookkeeper = Bookkeeper(store, own, durable=config.store.durability == "power")
         self.log = RequestLog(store, days=config.store.log_days)
         self.drains = Drains(self.record)
+        self.is_store_away = False
+        """Whether the store could not be had when it was asked last."""
         self._version = 0
         self._serial = 0
+        self._failed = self._charged_nanos = self._uncollected_nanos = 0
         self._complained_at = -COMPLAIN_SECONDS
         self.configure(config)
 
     def __repr__(self) -> str:
         return f"<Treasury {self.lender!r} {self.bookkeeper!r}>"
+
+    def statistics(self) -> TreasuryStatistics:
+        """Return what was charged, and how often the store could not be had."""
+        failed = self._failed + self.lender.statistics().failed_total + self.bookkeeper.statistics().failed_total
+        return TreasuryStatistics(self._charged_nanos, self._uncollected_nanos, failed)
 
     def configure(self, config: Config) -> None:
         """Let prices, tiers, groups and rates of `config` take effect for requests from now on."""
@@ -85,6 +102,8 @@ class Treasury:
     def note(self, settlement: Settlement) -> None:
         """Write a settlement into the journal, in the slot that was booked with its reservation."""
         self.journal.append(settlement)
+        self._charged_nanos += settlement.amount_nanos
+        self._uncollected_nanos += settlement.uncollected_nanos
 
     def record(self, exchange: Exchange) -> None:
         """Keep a row of the request log about an exchange that ended."""
@@ -132,7 +151,10 @@ class Treasury:
             await trio.sleep(NEWS_SECONDS)
             try:
                 await self.learn()
+                self.is_store_away = False
             except StoreError as exc:
+                self.is_store_away = True
+                self._failed += 1
                 now = trio.current_time()
                 if now - self._complained_at >= COMPLAIN_SECONDS:
                     self._complained_at = now

@@ -106,6 +106,8 @@ class Worker:
         pull("hedgerow_upstream_connections_reused_total", lambda: gateway.router.pool_totals().reused)
         pull("hedgerow_downstream_connections", lambda: len(self.server.connections))
         pull("hedgerow_access_log_dropped_total", lambda: self.access_log.statistics().dropped_total)
+        if self.treasury is not None:
+            self._register_treasury(self.treasury)
         rows = self.metrics.pull_rows
         rows("hedgerow_candidate_in_flight", lambda: self._candidates(lambda health: health.in_flight))
         rows(
@@ -113,6 +115,17 @@ class Worker:
             lambda: self._candidates(lambda health: health.breaker != State.CLOSED.value),
         )
         rows("hedgerow_candidate_breaker_openings_total", lambda: self._candidates(lambda health: health.opened_total))
+
+    def _register_treasury(self, treasury: Treasury) -> None:
+        pull, drains = self.metrics.pull, treasury.drains
+        pull("hedgerow_settlements_booked_total", lambda: treasury.bookkeeper.statistics().booked_total)
+        pull("hedgerow_charged_nano_dollars_total", lambda: treasury.statistics().charged_nanos_total)
+        pull("hedgerow_uncollected_nano_dollars_total", lambda: treasury.statistics().uncollected_nanos_total)
+        pull("hedgerow_store_failures_total", lambda: treasury.statistics().failed_total)
+        pull("hedgerow_lease_waits_total", lambda: treasury.lender.statistics().waited_total)
+        pull("hedgerow_request_log_dropped_total", lambda: treasury.log.statistics().dropped_total)
+        pull("hedgerow_drained_answers_total", lambda: drains.statistics().finished_total, {"outcome": "finished"})
+        pull("hedgerow_drained_answers_total", lambda: drains.statistics().cut_total, {"outcome": "cut"})
 
     def _candidates(self, read: Callable[[HealthStatistics], int]) -> Iterator[tuple[tuple[str, ...], int]]:
         """Yield one value of every candidate; credentials are numbers, what they are stays secret."""

@@ -373,8 +373,20 @@ async def test_what_nobody_could_give_is_not_recalled(store: Store) -> None:
     await with_holder(store, "w1", 60)
     await with_holder(store, "w2")
     await lease_one(store, "w2", wallet_want(101, 101))
+    assert await recalled(store, "w1") == ()
     await lease_one(store, "w2", wallet_want(0, 1_000))
     assert await recalled(store, "w1") == ()
+
+
+async def test_who_is_short_itself_is_not_told(store: Store) -> None:
+    await with_account(store, 100)
+    await with_holder(store, "w1", 60)
+    await with_holder(store, "w2", 30)
+    slot = (wallet_of("acc_1"), NO_WINDOW)
+    assert (await lease_one(store, "w2", wallet_want(50, 50))).granted == 0
+    assert (await recalled(store, "w1"), await recalled(store, "w2")) == ((slot,), ())
+    assert (await lease_one(store, "w1", wallet_want(20, 20))).granted == 0
+    assert (await recalled(store, "w1"), await recalled(store, "w2")) == ((slot,), (slot,))
 
 
 async def test_a_shortage_is_remembered_for_seconds_only(store: Store) -> None:

@@ -121,6 +121,12 @@ async def test_use_of_what_has_no_name_is_summed_too(store: Store) -> None:
     assert [(row.name, row.requests) for row in await store.usage(ALL, "account")] == [("acc_1", 1), ("", 1)]
 
 
+async def test_a_cost_that_nobody_knows_is_none(store: Store) -> None:
+    await store.log([log_row("a", cost_nanos=None), log_row("b", cost_nanos=None)])
+    [row] = await store.usage(ALL, "model")
+    assert (row.requests, row.cost_nanos, row.amount_nanos) == (2, 0, 200)
+
+
 @pytest.mark.parametrize("by", ["address", "id; DROP TABLE", ""])
 async def test_there_is_no_sum_by_anything_else(store: Store, by: str) -> None:
     await store.log([log_row()])
