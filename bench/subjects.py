@@ -1,6 +1,6 @@
 """What is measured: the gateway as its users start it, or nothing at all (direct). nginx is in `bench.nginx`.
 
-The gateway runs with everything on: a key to check, metrics, an access log to a file. Its CPU time is that of its
+The gateway runs with everything on: a key to check, metrics, an access log to a file, a store for the request log. Its CPU time is that of its
 worker processes, as /api/status names them: the supervisor and the console are not in the path of a request.
 """
 
@@ -108,16 +108,18 @@ def gateway(upstream_port: int, cores: Cores) -> Iterator[Subject]:
 
 
 @contextmanager
-def serving(providers: str, cores: Cores) -> Iterator[Served]:
+def serving(providers: str, cores: Cores, *, data: Path | None = None) -> Iterator[Served]:
     """Run `engine serve` with one worker and these providers and models, in the words of its configuration file.
 
-    Raises RuntimeError, with the end of what it wrote, when it does not become ready.
+    Its accounts lie in `data`, or in an empty directory that is gone afterwards: never where its user has them. Raises
+    RuntimeError, with the end of what it wrote, when it does not become ready.
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         port, config, log = free_port(), Path(directory) / "bench.toml", Path(directory) / "gateway.log"
         access_log = Path(directory) / "access.log"
         config.write_text(_SERVER.format(port=port, key=KEY, log=access_log) + providers)
-        command = [sys.executable, "-m", "engine", "serve", "--config", str(config)]
+        books = Path(directory) / "data" if data is None else data
+        command = [sys.executable, "-m", "engine", "serve", "--config", str(config), "--data", str(books)]
         with running(command, on=cores.subject, environ=environment(), log=str(log)) as process:
             try:
                 wait_ready(process, lambda: fetch(port, "/health/ready")[0] == 200)

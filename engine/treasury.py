@@ -70,6 +70,8 @@ class Treasury:
         self.drains = Drains(self.record)
         self.is_store_away = False
         """Whether the store could not be had when it was asked last."""
+        self._running = trio.CancelScope()
+        self._ended = trio.Event()
         self._version = 0
         self._serial = 0
         self._failed = self._charged_nanos = self._uncollected_nanos = 0
@@ -122,20 +124,31 @@ class Treasury:
             self.lender.recall(budget, window)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep everything going until cancelled; `started` when it does."""
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self.drains.run)
-            nursery.start_soon(self.lender.run)
-            nursery.start_soon(self.bookkeeper.run)
-            nursery.start_soon(self.log.run)
-            nursery.start_soon(self._learn_on)
-            nursery.start_soon(self._keep_tiers)
-            task_status.started()
+        """Keep everything going until cancelled, or until the farewell; `started` when it does."""
+        try:
+            with self._running:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(self.drains.run)
+                    nursery.start_soon(self.lender.run)
+                    nursery.start_soon(self.bookkeeper.run)
+                    nursery.start_soon(self.log.run)
+                    nursery.start_soon(self._learn_on)
+                    nursery.start_soon(self._keep_tiers)
+                    task_status.started()
+        finally:
+            self._ended.set()
 
     async def say_farewell(self) -> None:
-        """Book what is journaled and leave, if the store lets us in time; else somebody else does it later."""
+        """End `run`, book what is journaled and leave, if the store lets us in time; else somebody else does it later.
+
+        Called when the last exchange has ended. Answers that are read on have a while, then they are cut.
+        """
         with trio.move_on_after(FAREWELL_SECONDS):
             await self.drains.wait_idle()
+        # A holder that has left must not lease: what is lent ends before it leaves.
+        self._running.cancel()
+        await self._ended.wait()
+        with trio.move_on_after(FAREWELL_SECONDS):
             while not (await self.bookkeeper.book() and await self.log.flush()):  # noqa: ASYNC110 - nothing tells
                 await trio.sleep(NEWS_SECONDS)
             try:

@@ -58,6 +58,9 @@ CAPS = (
 RATE, RATE_LIMIT = "requests:key_1", 20
 
 AMOUNTS = st.integers(1, 60)
+COSTS = st.lists(st.tuples(st.sampled_from(sorted(ACCOUNT_OF)), AMOUNTS), min_size=1, max_size=8)
+"""With which key is asked, and what it costs."""
+
 PICKS = st.integers(0, 1_000)
 """Which one of however many there are."""
 
@@ -176,6 +179,7 @@ class Conservation(RuleBasedStateMachine):
         self.enter()
         self.credit("acc_1", 1_000, TransferKind.TOP_UP, 100)
         self.credit("acc_2", 200, TransferKind.GRANT, 101)
+        self.answer(0, [("key_1", 40), ("key_2", 30), ("key_3", 20)], 2, 0)
 
     # -- operators and the clock ---------------------------------------------------------------------------------------
 
@@ -256,13 +260,17 @@ class Conservation(RuleBasedStateMachine):
             worker.reservations.append(wanted)
 
     @precondition(lambda self: self.alive)
-    @rule(pick=PICKS, costs=st.lists(st.tuples(st.sampled_from(sorted(ACCOUNT_OF)), AMOUNTS), min_size=1, max_size=5))
-    def answer(self, pick: int, costs: list[tuple[str, int]]) -> None:
+    @rule(pick=PICKS, costs=COSTS, booked=st.integers(0, 6), back=st.integers(0, 3))
+    def answer(self, pick: int, costs: list[tuple[str, int]], booked: int, back: int) -> None:
         """Exchanges from their beginning to their end; what is reserved is what they cost, and some more or less."""
         for asked_with, cost in costs:
             self.reserve(pick, asked_with, cost + cost % 3 - 1, 2)
             if any(worker.reservations for worker in self.alive):
                 self.settle(pick, pick, cost)
+        worker = one_of(self.alive, pick)
+        self.book_of(worker, booked)
+        if back and worker.booked:
+            self.book_again_of(worker, back)
 
     @precondition(lambda self: any(worker.reservations for worker in self.alive))
     @rule(pick=PICKS, which=PICKS, cost=st.integers(0, 80))
@@ -324,15 +332,7 @@ class Conservation(RuleBasedStateMachine):
     @precondition(lambda self: any(worker.booked for worker in (*self.alive, *self.dead)))
     @rule(pick=PICKS, back=st.integers(1, 6))
     def book_again(self, pick: int, back: int) -> None:
-        """What was booked is handed over once more: from an old position, and among what is new."""
-        worker = one_of([worker for worker in (*self.alive, *self.dead) if worker.booked], pick)
-        start = max(0, worker.booked - back)
-        again = (Position(1, start), Position(1, len(worker.journal)))
-        assert self.call(self.store.settle, worker.holder, worker.journal[start:], *again) == 0
-        records, before, after = worker.part(2)
-        old = worker.journal[start : worker.booked]
-        assert self.call(self.store.settle, worker.holder, [*old, *records, *old], before, after) == len(records)
-        self.was_booked(worker, records)
+        self.book_again_of(one_of([worker for worker in (*self.alive, *self.dead) if worker.booked], pick), back)
 
     @precondition(lambda self: self.alive)
     @rule(pick=PICKS, which=PICKS, keep=st.integers(0, 20))
@@ -432,6 +432,16 @@ class Conservation(RuleBasedStateMachine):
     def book_of(self, worker: Worker, count: int) -> None:
         records, before, after = worker.part(count)
         assert self.call(self.store.settle, worker.holder, records, before, after) == len(records)
+        self.was_booked(worker, records)
+
+    def book_again_of(self, worker: Worker, back: int) -> None:
+        """Hand over once more what was booked: from an old position, and then among what is new."""
+        start = max(0, worker.booked - back)
+        again = (Position(1, start), Position(1, len(worker.journal)))
+        assert self.call(self.store.settle, worker.holder, worker.journal[start:], *again) == 0
+        records, before, after = worker.part(2)
+        old = worker.journal[start : worker.booked]
+        assert self.call(self.store.settle, worker.holder, [*old, *records, *old], before, after) == len(records)
         self.was_booked(worker, records)
 
     def was_booked(self, worker: Worker, records: list[Settlement]) -> None:
