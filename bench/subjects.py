@@ -1,7 +1,8 @@
 """What is measured: the gateway as its users start it, or nothing at all (direct). nginx is in `bench.nginx`.
 
-The gateway runs with everything on: a key to check, metrics, an access log to a file, a store for the request log. Its CPU time is that of its
-worker processes, as /api/status names them: the supervisor and the console are not in the path of a request.
+The gateway runs with everything on: a key to check, metrics, an access log to a file, a store for the log of requests,
+in a directory of its own. Its CPU time is that of its worker processes, as /api/status names them: the supervisor and
+the console are not in the path of a request.
 """
 
 import http.client

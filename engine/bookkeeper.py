@@ -24,7 +24,7 @@ BATCH_RECORDS_MAX = 500
 AWAY_SECONDS = 1.0
 """How long a store that is away, or a ledger that contradicts the journal, is left alone."""
 
-BURY_SECONDS = 5.0
+BURY_SECONDS = 2.0
 COMPLAIN_SECONDS = 60.0
 
 

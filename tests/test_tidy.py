@@ -28,7 +28,7 @@ TOP_LEVEL = {"pyproject.toml", "README.md", "Makefile", "LICENSE", *PACKAGES}
 MAY_IMPORT = {
     "adapters": {"adapters"},
     "store": {"store"},
-    "bench": {"bench", "adapters"},
+    "bench": {"bench", "adapters", "store"},
     "engine": {"engine", "adapters", "store"},
     "tests": set(PACKAGES),
 }
