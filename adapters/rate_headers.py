@@ -22,11 +22,11 @@ def rate_headers(rates: Iterable[Rate], now: float) -> list[tuple[bytes, bytes]]
     limits).
     """
     headers = []
-    for rate in rates:
-        seconds = max(rate.resets_at - int(now), 0)
+    for what, limit, remaining, resets_at in rates:
+        seconds = resets_at - int(now)
         headers += [
-            (b"x-ratelimit-limit-" + rate.what, b"%d" % rate.limit),
-            (b"x-ratelimit-remaining-" + rate.what, b"%d" % rate.remaining),
-            (b"x-ratelimit-reset-" + rate.what, b"%ds" % seconds),
+            (b"x-ratelimit-limit-" + what, b"%d" % limit),
+            (b"x-ratelimit-remaining-" + what, b"%d" % remaining),
+            (b"x-ratelimit-reset-" + what, b"%ds" % (seconds if seconds > 0 else 0)),
         ]
     return headers

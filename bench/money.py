@@ -8,7 +8,7 @@ Two parts, in one run:
   at its own rate. What was added is taken within each round. Where the system tells the threads of a process apart,
   it is shown how much is the worker's own thread: the rest is SQLite's and the journal's reader's, and no request
   waits for it;
-- settlements: batches of several holders, booked through one writer, into a ledger that grows from round to round.
+- settlements (`bench.settlements`): how many a second the ledger takes.
 
 The data directories are temporary ones. What only the engine can tell (the path of a request alone, the index of keys,
 a slow disk) is measured by `python -m tests.engine.money_figures`. A request that failed makes the run fail, a missed
@@ -37,26 +37,12 @@ from bench.lane import commit, machine
 from bench.measure import Samples, perform
 from bench.process import Cores, busy_share, cores, raise_open_files
 from bench.report import Spread, Verdict, spread
+from bench.settlements import DOLLAR, Load, settle
 from bench.subjects import KEY, Subject, canned, serving
 from store.db import open_store
-from store.interface import Store
-from store.rows import (
-    DAY,
-    MONTH,
-    NO_WINDOW,
-    Account,
-    Key,
-    Position,
-    Settlement,
-    TransferKind,
-    Want,
-    cap_budget,
-    day_of,
-    wallet_of,
-)
+from store.rows import Account, Key, TransferKind
 
 TOKEN = "sk-hr-bench-0123456789abcdef0123456789abcdef"  # noqa: S105 - of an account that exists here alone
-DOLLAR = 1_000_000_000
 ADDED_US_MAX = 40.0
 SETTLEMENTS_PER_S_MIN = 20_000.0
 
@@ -84,22 +70,17 @@ _QUIET_SHARE_MAX = 0.05
 
 
 class Settings(NamedTuple):
-    """How long and how often. In a round of settlements each holder books `batches` of `batch_records`."""
+    """How long and how often."""
 
     rounds: int
     seconds: float
-    settle_rounds: int
-    batches: int
+    settlements: Load
     warmup_s: float = 0.5
     connections: int = 32
-    holders: int = 4
-    keys: int = 1_000
-    keys_per_account: int = 5
-    batch_records: int = 2_000
 
 
-QUICK = Settings(rounds=3, seconds=1.0, settle_rounds=3, batches=2)
-FULL = Settings(rounds=7, seconds=2.5, settle_rounds=7, batches=5)
+QUICK = Settings(rounds=3, seconds=1.0, settlements=Load(rounds=3, batches=2))
+FULL = Settings(rounds=7, seconds=2.5, settlements=Load(rounds=7, batches=5))
 
 
 class Check(NamedTuple):
@@ -234,92 +215,6 @@ def _scheduled_seconds(tasks: Sequence[str]) -> float | None:
     return total_ns / 1e9
 
 
-# -- settlements -------------------------------------------------------------------------------------------------------
-
-
-class Books:
-    """Accounts, keys and holders with leases on all their budgets, and settlements that draw on them."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._day, self._month = day_of(time.time()), 1
-        self.holders = [f"holder-{number}" for number in range(settings.holders)]
-        accounts = settings.keys // settings.keys_per_account
-        self._keys = [(f"key-{number}", f"account-{number % accounts}") for number in range(settings.keys)]
-        self._accounts = [f"account-{number}" for number in range(accounts)]
-        self._made = 0
-
-    async def open(self, store: Store) -> None:
-        """Put everything into `store`, and lease more than will be settled."""
-        for name in self._accounts:
-            await store.put_account(Account(id=name, name=name))
-            await store.credit(name, 1_000_000 * DOLLAR, TransferKind.TOP_UP, id=f"top-up-{name}", now=1)
-        for key, name in self._keys:
-            await store.put_key(Key(id=key, account=name, name=key, digest=sha256(key.encode()).digest()))
-        for holder in self.holders:
-            await store.enter(holder, 1)
-            await store.lease(holder, self._wants(), [], 1)
-
-    def _wants(self) -> list[Want]:
-        each, limit = 1_000 * DOLLAR, 1_000_000 * DOLLAR
-        return [
-            *(Want(wallet_of(name), NO_WINDOW, None, each, each) for name in self._accounts),
-            *(Want(cap_budget(DAY, "key", key), self._day, limit, each, each) for key, _ in self._keys),
-            *(Want(cap_budget(MONTH, "account", name), self._month, limit, each, each) for name in self._accounts),
-        ]
-
-    def batch(self) -> list[Settlement]:
-        """Give as many settlements as a batch has, each of another key than the one before it."""
-        return [self._settlement() for _ in range(self._settings.batch_records)]
-
-    def _settlement(self) -> Settlement:
-        self._made += 1
-        key, account = self._keys[self._made * 7 % len(self._keys)]
-        leases = (cap_budget(DAY, "key", key), self._day), (cap_budget(MONTH, "account", account), self._month)
-        detail = json.dumps(
-            {
-                "request_id": f"req_{self._made:024x}",
-                "model": "canned",
-                "provider": "canned",
-                "upstream_model": "canned",
-                "usage": {"input_tokens": 32, "output_tokens": 12},
-            }
-        )
-        return Settlement(
-            *(f"0-0123456789abcdef-{self._made:x}", 1_700_000_000, account, key, None, self._day, self._month),
-            *(78_400, 56_000, 0, leases, detail),
-        )
-
-
-async def settle(settings: Settings, file: Path, samples: Samples, say: Callable[[str], None]) -> None:
-    """Book rounds of batches of all holders at once into the store `file`; rates go into `samples`."""
-    books = Books(settings)
-    positions = dict.fromkeys(books.holders, 0)
-    async with open_store(file) as store:
-        await books.open(store)
-
-        async def book(holder: str, batches: list[list[Settlement]]) -> None:
-            for batch in batches:
-                before = positions[holder]
-                positions[holder] = before + 1
-                new = await store.settle(holder, batch, Position(0, before), Position(0, before + 1))
-                if new != len(batch):
-                    samples.problems.append(f"{holder}: {new} of {len(batch)} settlements were new")
-
-        for number in range(-1, settings.settle_rounds):
-            say(f"settlements, round {number + 1} of {settings.settle_rounds}")
-            work = {holder: [books.batch() for _ in range(settings.batches)] for holder in books.holders}
-            began_s, cpu_s = time.perf_counter(), time.process_time()
-            async with trio.open_nursery() as nursery:
-                for holder, batches in work.items():
-                    nursery.start_soon(book, holder, batches)
-            wall_s, cpu_s = time.perf_counter() - began_s, time.process_time() - cpu_s
-            count = settings.holders * settings.batches * settings.batch_records
-            if number >= 0:
-                samples.add("settled_per_s", "", count / wall_s)
-                samples.add("settled_per_cpu_s", "", count / cpu_s)
-
-
 # -- the run -----------------------------------------------------------------------------------------------------------
 
 
@@ -338,7 +233,7 @@ def measure(settings: Settings, placement: Cores, console: Console) -> Samples:
             asking = partial(perform, cores=placement)
             requests = Requests(settings, (without, booking), upstream, perform=asking, say=status.update)
             requests.run()
-        trio.run(settle, settings, directory / "ledger.db", requests.samples, status.update)
+        trio.run(settle, settings.settlements, directory / "ledger.db", requests.samples, status.update)
     return requests.samples
 
 
@@ -420,7 +315,8 @@ def main() -> int:
             "commit": commit(),
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "machine": machine(placement),
-            "settings": settings._asdict() | {"period_us": samples.unary_period_us},
+            "settings": settings._asdict()
+            | {"settlements": settings.settlements._asdict(), "period_us": samples.unary_period_us},
             "figures": [
                 check._asdict() | {"figure": check.figure._asdict(), "verdict": check.verdict.value} for check in found
             ],

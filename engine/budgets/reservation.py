@@ -29,13 +29,29 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 }
 
 
+# Bound once: on Python 3.11 a look-up of a member in its class takes ten times as long as one in the module.
+_OPEN, _SETTLED, _VOIDED = State
+
+
 class Standing:
     """The allowances that one request draws on, by what they count, and the windows it is counted in.
 
     `ends` is until when it holds (unix seconds): then a window is over, and another standing begins.
     """
 
-    __slots__ = ("day", "ends", "leases", "money", "month", "parts", "places", "requests", "tokens", "tokens_max")
+    __slots__ = (
+        "day",
+        "ends",
+        "has_rates",
+        "leases",
+        "money",
+        "month",
+        "parts",
+        "places",
+        "requests",
+        "tokens",
+        "tokens_max",
+    )
 
     def __init__(self, allowances: Iterable[Allowance], *, day: int, month: int, ends: float) -> None:
         by_unit: dict[Unit, list[Allowance]] = {unit: [] for unit in Unit}
@@ -43,6 +59,7 @@ class Standing:
             by_unit[allowance.budget.unit].append(allowance)
         self.parts = tuple(tuple(by_unit[unit]) for unit in (Unit.MONEY, Unit.REQUESTS, Unit.TOKENS, Unit.PLACES))
         self.money, self.requests, self.tokens, self.places = self.parts
+        self.has_rates = bool(self.requests or self.tokens or self.places)
         self.leases = tuple((each.budget.id, each.window) for each in self.money if each.budget.limit is not None)
         """Of money but the wallet's, as a settlement names them."""
         limits = [each.budget.limit for each in self.tokens if each.budget.limit is not None]
@@ -76,32 +93,32 @@ class Reservation:
         self.standing = standing
         self.nanos = nanos
         self.tokens = tokens
-        self.state = State.OPEN
+        self.state = _OPEN
 
     def __repr__(self) -> str:
         return f"<Reservation {self.nanos} n$ {self.state.name}>"
 
     def settle(self, nanos: int, tokens: int) -> Charge:
         """Charge `nanos`, or as much of it as there is; give the rest back."""
-        self._become(State.SETTLED)
-        charged = nanos
-        beyond = nanos - self.nanos
-        if beyond > 0:
-            for allowance in self.standing.money:
-                beyond = min(beyond, allowance.free)
-            charged = self.nanos + beyond
-        for allowance in self.standing.money:
-            allowance.free += self.nanos - charged
+        self._become(_SETTLED)
+        money, charged = self.standing.money, nanos
+        if nanos > self.nanos:
+            charged = min([nanos, *(self.nanos + allowance.free for allowance in money)])
+        back = self.nanos - charged
+        for allowance in money:
+            allowance.free += back
             assert allowance.free >= 0
-        self._release(tokens)
+        if self.standing.has_rates:
+            self._release(tokens)
         return Charge(charged, nanos - charged)
 
     def void(self) -> None:
         """Give everything back but the request's count."""
-        self._become(State.VOIDED)
+        self._become(_VOIDED)
         for allowance in self.standing.money:
             allowance.free += self.nanos
-        self._release(0)
+        if self.standing.has_rates:
+            self._release(0)
 
     def _release(self, tokens: int) -> None:
         for allowance in self.standing.tokens:
@@ -119,17 +136,29 @@ def reserve(standing: Standing, nanos: int, tokens: int, now: float) -> Reservat
     """Take `nanos`, `tokens`, a request and a place of every budget in `standing`; or nothing, and say what lacks."""
     if standing.tokens_max is not None:
         tokens = min(tokens, standing.tokens_max)
-    lacks: list[Lack] | None = None
-    amounts = (nanos, 1, tokens, 1)
-    for allowances, amount in zip(standing.parts, amounts, strict=True):
-        for allowance in allowances:
-            if allowance.free < amount:
-                lacks = lacks or []
-                lacks.append(Lack(allowance, amount))
-    if lacks is not None:
-        return lacks
-    for allowances, amount in zip(standing.parts, amounts, strict=True):
-        for allowance in allowances:
-            allowance.free -= amount
-            allowance.touched = now
+    for allowance in standing.money:
+        if allowance.free < nanos:
+            return _lacks(standing, nanos, tokens)
+    if standing.has_rates:
+        for allowances, amount in ((standing.requests, 1), (standing.tokens, tokens), (standing.places, 1)):
+            for allowance in allowances:
+                if allowance.free < amount:
+                    return _lacks(standing, nanos, tokens)
+        for allowances, amount in ((standing.requests, 1), (standing.tokens, tokens), (standing.places, 1)):
+            for allowance in allowances:
+                allowance.free -= amount
+                allowance.touched = now
+    for allowance in standing.money:
+        allowance.free -= nanos
+        allowance.touched = now
     return Reservation(standing, nanos, tokens)
+
+
+def _lacks(standing: Standing, nanos: int, tokens: int) -> list[Lack]:
+    amounts = (nanos, 1, tokens, 1)
+    return [
+        Lack(allowance, amount)
+        for allowances, amount in zip(standing.parts, amounts, strict=True)
+        for allowance in allowances
+        if allowance.free < amount
+    ]

@@ -2,6 +2,7 @@
 
     show.py         what happens, in which order: start the model and the gateway, ask, serve on until Ctrl-C
     screen.py       what of it is printed, and the snippets to copy
+    account.py      who asks: an account with credit and a key, and what the first answer cost it
     local_model.py  the model: `python -m engine.demo.local_model` is its process, `local_model()` its parent's side
     child.py        a child process: started, listened to, ended; it never outlives us
 

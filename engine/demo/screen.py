@@ -10,17 +10,25 @@ What happens, and when, is `show`'s.
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from engine.demo.account import CREDIT_NANOS, INPUT_NANOS, NAME, OUTPUT_NANOS, Bill
+from engine.money import dollars
+
 MODELS_SHOWN_MAX = 8
 """Model names printed; a provider from the environment may list hundreds."""
+
+TOKENS_PRICED = 1_000_000
+"""Prices are said for so many, as everybody says them."""
 
 CONTROL = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 """C0 and C1 control characters: in an answer they would move the reader's cursor or recolour the terminal."""
@@ -61,11 +69,12 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a client needs."""
+    """What a client needs, and where its account lies."""
 
     address: str
     key: str
     model: str
+    data: Path
 
     @property
     def base_url(self) -> str:
@@ -127,8 +136,17 @@ class Screen:
         )
         self._console.print(Text(line, style="green"))
 
+    def bill(self, bill: Bill) -> None:
+        """Say what the answer cost, so that it can be worked out by hand."""
+        line = (
+            f"{bill.input_tokens} tokens in at {dollars(INPUT_NANOS * TOKENS_PRICED)} a million, "
+            f"{bill.output_tokens} out at {dollars(OUTPUT_NANOS * TOKENS_PRICED)}: {dollars(bill.charged_nanos)}, "
+            f"{dollars(bill.left_nanos)} left of {dollars(CREDIT_NANOS)}"
+        )
+        self._console.print(Text(line, style="green"))
+
     def access(self, access: Access, models: Sequence[str]) -> None:
-        """Print where the gateway is, how to enter it, and snippets to copy."""
+        """Print where the gateway is, how to enter it, and what to copy."""
         more = f" and {len(models) - MODELS_SHOWN_MAX} more" if len(models) > MODELS_SHOWN_MAX else ""
         rows = (
             ("Base URL", access.base_url),
@@ -139,7 +157,7 @@ class Screen:
         self._console.print()
         for name, value in rows:
             self._console.print(Text.assemble((f"{name:<10}", "bold"), value.translate(CONTROL)))
-        for name, code in snippets(access).items():
+        for name, code in (snippets(access) | commands(access.data)).items():
             self._console.print()
             self._console.print(Text(name, style="bold"))
             self._console.print(Text(code))
@@ -205,7 +223,7 @@ def snippets(access: Access) -> dict[str, str]:
         "Python (pip install openai)": (
             "from openai import OpenAI\n"
             "\n"
-            f"client = OpenAI(base_url={base_url}, api_key={key})\n"
+            f"client = OpenAI(\n    base_url={base_url},\n    api_key={key},\n)\n"
             'messages = [{"role": "user", "content": "Say hello."}]\n'
             f"for chunk in client.chat.completions.create(model={model}, messages=messages, stream=True):\n"
             "    if chunk.choices:\n"
@@ -220,3 +238,17 @@ def snippets(access: Access) -> dict[str, str]:
             'for await (const chunk of stream) process.stdout.write(chunk.choices[0]?.delta?.content ?? "");'
         ),
     }
+
+
+def commands(data: Path) -> dict[str, str]:
+    """Return, by what they are for, commands that look into the store in `data`. They are of this interpreter."""
+    script = Path(sys.executable).with_name("hedgerow")
+    words = [_from_here(script)] if script.is_file() else [_from_here(Path(sys.executable)), "-m", "engine"]
+    asked = (["accounts", "show", NAME], ["keys", "list"], ["usage", "--by", "model"])
+    lines = [shlex.join([*words, *each, "--data", str(data)]) for each in asked]
+    return {"Account, keys and usage, in another terminal": "\n".join(lines)}
+
+
+def _from_here(path: Path) -> str:
+    """Return a path as one would type it here."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -1,19 +1,19 @@
-"""The demo's course: a model, the gateway before it, one answer through both, and on until Ctrl-C.
+"""The demo's course: a model, the gateway before it, one answer through both, its price, and on until Ctrl-C.
 
+    open_account()     an account with credit and a key, in a store of the demo's own
     _best_upstream()   the local model, or where there is none the scripted upstream   a child process
     _gateway()         `hedgerow serve` with a configuration made for this moment      a child process
     _ask()             one streamed chat completion through the gateway, as any client would ask it
+    first_bill()       what the gateway charged for it, as it tells any holder of a key
 
 The rule: every wait is bounded, and every way out, Ctrl-C at any moment included, goes through the ends of those
 blocks, which stop their child. A demo that is killed has no way out, but its children follow the pipe it held, which
-is their stdin, and end by themselves. Nothing is kept: the configuration lives in a temporary directory, the key in
-memory. The gateway is a process like any other here, so what one sees is what one gets.
+is their stdin, and end by themselves. Nothing is kept: the configuration and the store live in a temporary directory, the
+key in memory. The gateway is a process like any other here, so what one sees is what one gets.
 """
 
-import hashlib
 import json
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -28,20 +28,23 @@ import httpx
 import trio
 
 from adapters.providers import local, scripted
+from engine.demo.account import INPUT_NANOS, OUTPUT_NANOS, AccountError, first_bill, open_account
 from engine.demo.child import Child, ChildError
 from engine.demo.local_model import LocalModelError, Progress, local_model
-from engine.demo.screen import Access, Figures, OutputClosed, Screen
+from engine.demo.screen import TOKENS_PRICED, Access, Figures, OutputClosed, Screen
+from engine.money import plain_dollars
+from store.interface import StoreError
 
 HOST = "127.0.0.1"
 ALIAS = "demo"
+DATA = "data"
+"""The store's directory, in the temporary one."""
+
 QUESTION = "Explain in one paragraph why the sky is blue."
 ANSWER_TOKENS_MAX = 160
 
 SCRIPTED_MODULE = "bench.upstream"
 """Run, not imported: the bench is outside the engine. Its one model is called as its provider is."""
-
-KEY_BYTES = 10
-"""Enough for a key that lives for minutes on loopback, and short enough for a line of a snippet in a terminal."""
 
 UPSTREAM_SECONDS_MAX = 20.0
 GATEWAY_SECONDS_MAX = 30.0
@@ -105,7 +108,7 @@ async def _run(port: int, once: bool, screen: Screen) -> int:
                         screen.access(gateway.access, models)
                         screen.say("\nServing. Ctrl-C ends it.")
                         await _first_to_end(gateway.child, upstream.child)
-            except (DemoError, ChildError, LocalModelError, OSError, httpx.HTTPError) as exc:
+            except (DemoError, AccountError, ChildError, LocalModelError, StoreError, OSError, httpx.HTTPError) as exc:
                 screen.say(f"\nhedgerow demo: {exc}")
                 code = 1
             except OutputClosed:
@@ -121,19 +124,24 @@ async def _end_when_told(signals: AsyncIterator[int], scope: trio.CancelScope) -
 
 
 async def _show(stack: AsyncExitStack, port: int, screen: Screen) -> tuple[Gateway, Upstream, list[str]]:
-    """Start everything, ask, print the answer, return the models' names too. What was started ends with `stack`."""
+    """Start everything, ask, print the answer and its price, return the models' names too.
+
+    What was started ends with `stack`.
+    """
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hedgerow-", ignore_cleanup_errors=True)))
+    key = await open_account(directory / DATA)
     upstream = await _best_upstream(stack, screen)
-    gateway = await stack.enter_async_context(_gateway(directory, upstream, port, screen))
+    gateway = await stack.enter_async_context(_gateway(directory, key, upstream, port, screen))
     async with httpx.AsyncClient(
-        base_url=gateway.access.base_url,
+        base_url=gateway.access.address,
         headers={"authorization": f"Bearer {gateway.access.key}"},
         timeout=ANSWER_SECONDS_MAX,
         trust_env=False,
     ) as client:
         with trio.move_on_after(ANSWER_SECONDS_MAX) as patience:
             screen.figures(await _ask(client, upstream.model, screen))
-            listed = (await client.get("/models")).raise_for_status().json()
+            screen.bill(await first_bill(client))
+            listed = (await client.get("/v1/models")).raise_for_status().json()
     if patience.cancelled_caught:
         raise DemoError(f"the answer took longer than {ANSWER_SECONDS_MAX:g} s")
     return gateway, upstream, [entry["id"] for entry in listed["data"]]
@@ -181,16 +189,17 @@ async def _scripted() -> AsyncIterator[Upstream]:
 
 
 @asynccontextmanager
-async def _gateway(directory: Path, upstream: Upstream, port: int, screen: Screen) -> AsyncIterator[Gateway]:
+async def _gateway(directory: Path, key: str, upstream: Upstream, port: int, screen: Screen) -> AsyncIterator[Gateway]:
     """Run the gateway for the length of the block, on `port` or another. Raises DemoError when it never gets ready."""
-    key = f"sk-hedgerow-{secrets.token_hex(KEY_BYTES)}"
+    data = directory / DATA
     for tries_left in reversed(range(PORT_TRIES)):
         chosen = free_port(port)
         path = directory / "hedgerow.toml"
-        path.write_text(configuration(chosen, key, upstream), encoding="utf-8")
+        path.write_text(configuration(chosen, upstream), encoding="utf-8")
         child = await Child.start(
             "the gateway",
-            [sys.executable, "-m", "engine", "serve", "--config", str(path), "--follow-stdin"],
+            # On the command line: the file's word for the directory gives way to a variable of the visitor's.
+            [sys.executable, "-m", "engine", "serve", "--config", str(path), "--data", str(data), "--follow-stdin"],
             announces=False,
             environ={**os.environ, "HEDGEROW_DEMO_KEY": key},
         )
@@ -200,7 +209,7 @@ async def _gateway(directory: Path, upstream: Upstream, port: int, screen: Scree
             if ready:
                 if chosen != port and port:
                     screen.say(f"Port {port} is in use: serving on {chosen}")
-                yield Gateway(Access(f"http://{HOST}:{chosen}", key, ALIAS), child)
+                yield Gateway(Access(f"http://{HOST}:{chosen}", key, ALIAS, data), child)
                 return
             if not tries_left or free_port(chosen) == chosen:
                 raise DemoError(f"{child.name} {await child.wait()} before it was ready{_last_words(child)}")
@@ -224,26 +233,38 @@ async def _ready(child: Child, port: int) -> bool:
     raise DemoError(f"{child.name} was not ready after {GATEWAY_SECONDS_MAX:g} s{_last_words(child)}")
 
 
-def configuration(port: int, key: str, upstream: Upstream) -> str:
-    """Return the gateway's configuration. It holds no secret: the key only as its hash."""
+def configuration(port: int, upstream: Upstream) -> str:
+    """Return the gateway's configuration. No key is in it: there is one in the store.
+
+    The upstream's price is charged as it is. Models that a visitor's environment adds answer too, priced or not.
+    """
     text = json.dumps  # a JSON string of ASCII characters is a TOML basic string
+    model = text(upstream.model)
     return f"""\
 [server]
 listen = [{text(f"{HOST}:{port}")}]
 access_log = "none"
 drain_seconds = 1
 
-[keys.demo]
-hash = "sha256:{hashlib.sha256(key.encode()).hexdigest()}"
+[accounts]
+required = true
+
+[billing]
+tiers = []
+unpriced = "free"
+
+[prices.{text(f"{upstream.provider}/{upstream.model}")}]
+input = {plain_dollars(INPUT_NANOS * TOKENS_PRICED)}
+output = {plain_dollars(OUTPUT_NANOS * TOKENS_PRICED)}
 
 [providers.{upstream.provider}]
 base_url = {text(upstream.base_url)}
-models = [{text(upstream.model)}]
+models = [{model}]
 proxy = "none"
 
 [models.{ALIAS}]
 provider = {text(upstream.provider)}
-model = {text(upstream.model)}
+model = {model}
 """
 
 
@@ -297,7 +318,7 @@ async def _ask(client: httpx.AsyncClient, name: str, screen: Screen) -> Figures:
     first = last = None
     tokens: int | None = None
     pieces = 0
-    async with client.stream("POST", "/chat/completions", json=body) as answer:
+    async with client.stream("POST", "/v1/chat/completions", json=body) as answer:
         if answer.status_code != httpx.codes.OK:
             text = (await answer.aread()).decode(errors="replace")
             raise DemoError(f"the gateway answered {answer.status_code}: {text}")

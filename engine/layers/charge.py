@@ -199,11 +199,13 @@ EVENT_BYTES = 500
 
 def rate_headers(treasury: "Treasury", standing: Standing, dialect: Dialect) -> list[tuple[bytes, bytes]]:
     """Return what a client is told of the tightest of its rates of either kind."""
+    if not standing.has_rates:
+        return []
     rates = []
     for what, allowances in ((b"requests", standing.requests), (b"tokens", standing.tokens)):
         if allowances:
-            tightest = min(allowances, key=_remaining)
-            rates.append(Rate(what, tightest.budget.limit or 0, _remaining(tightest), tightest.ends))
+            tightest = allowances[0] if len(allowances) == 1 else min(allowances, key=_remaining)
+            rates.append(Rate(what, tightest.budget.limit or 0, tightest.remaining, tightest.ends))
     return dialect.rate_headers(rates, treasury.clock()) if rates else []
 
 
