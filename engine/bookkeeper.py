@@ -7,6 +7,7 @@ again. What is damaged in a journal is logged and left out; the file is kept.
 """
 
 import logging
+from pathlib import Path
 
 import trio
 from msgspec import Struct
@@ -14,6 +15,7 @@ from msgspec import Struct
 from store import journal
 from store.interface import ConflictError, Store, StoreError
 from store.journal import Journal, JournalError
+from store.journal_format import file_numbers, file_path
 from store.rows import Position
 
 logger = logging.getLogger(__name__)
@@ -26,6 +28,9 @@ AWAY_SECONDS = 1.0
 
 BURY_SECONDS = 2.0
 COMPLAIN_SECONDS = 60.0
+
+DAMAGED = ".damaged"
+"""What a damaged file's second name ends with; nothing reads it but people."""
 
 
 class BookkeeperStatistics(Struct, frozen=True):
@@ -47,6 +52,7 @@ class Bookkeeper:
         self._durable = durable
         self._begins = own.position
         self._booked = Position()
+        self._booking = trio.Lock()
         self._hardened = own.position
         self._syncing: trio.Event | None = None
         self._booked_total = self._failed_total = self._buried_total = 0
@@ -72,17 +78,18 @@ class Bookkeeper:
                 await trio.sleep(BOOK_SECONDS if await self.book() else AWAY_SECONDS)
 
     async def book(self) -> bool:
-        """Book what is in the journal by now; False when the store did not take it."""
-        while not self.is_up_to_date:
-            try:
-                after = await self._book(self._own.holder, self._booked, final=False)
-            except (StoreError, JournalError) as exc:
-                self._complain(exc)
-                return False
-            if after == self._booked:
-                break
-            self._booked = after
-            self._own.remove_before(after)
+        """Book what is in the journal by now; False when the store did not take it, or the journal cannot be read."""
+        async with self._booking:
+            while not self.is_up_to_date:
+                try:
+                    after = await self._book(self._own.holder, self._booked, final=False)
+                    if after == self._booked:
+                        break
+                    self._booked = after
+                    self._own.remove_before(after)
+                except (StoreError, JournalError, OSError) as exc:
+                    self._complain(exc)
+                    return False
         return True
 
     async def harden(self) -> None:
@@ -110,9 +117,9 @@ class Bookkeeper:
             if holder != self._own.holder:
                 try:
                     await self._bury(holder)
-                except JournalError as exc:
+                except (JournalError, ConflictError) as exc:
                     # Nobody else can make sense of it either, but the others must not wait for that.
-                    logger.error("the journal of worker %s cannot be read, it stays: %s", holder, exc)  # noqa: TRY400
+                    self._complain(exc, holder)
         present = set(await trio.to_thread.run_sync(journal.holders, self._directory))
         for gone in await self._store.holders():
             # It ended between its last record and leaving, or its files are gone: there is nothing to book any more.
@@ -127,15 +134,16 @@ class Bookkeeper:
             known = {each.id: each.position for each in await self._store.holders()}
             if holder in known:
                 position = known[holder]
-                while True:
+                # Without any file, as after a half-finished burial or a careless hand, there is nothing to book.
+                while file_numbers(self._directory, holder):
                     after = await self._book(holder, position, final=True)
                     if after == position:
                         break
                     position = after
                 await self._store.leave(holder)
+                self._buried_total += 1
+                logger.info("the journal of worker %s, which is gone, is in the ledger", holder)
             lock.remove()
-        self._buried_total += 1
-        logger.info("the journal of worker %s, which is gone, is in the ledger", holder)
 
     async def _book(self, holder: str, before: Position, *, final: bool) -> Position:
         batch = await trio.to_thread.run_sync(
@@ -143,9 +151,25 @@ class Bookkeeper:
         )
         for damage in batch.damage:
             logger.error("the journal of %s is damaged, what is whole is booked: %s", holder, damage)
-        if batch.after != before:
-            self._booked_total += await self._store.settle(holder, batch.settlements, before, batch.after)
-        return batch.after
+            self._keep(file_path(self._directory, holder, damage.file))
+        if batch.after == before:
+            return before
+        new = await self._store.settle(holder, batch.settlements, before, batch.after)
+        self._booked_total += new
+        if new == len(batch.settlements) > 0:
+            return batch.after
+        # The ledger was ahead of us, as after a call that was cancelled and yet done: it says how far it is.
+        known = {each.id: each.position for each in await self._store.holders()}
+        return known.get(holder, batch.after)
+
+    def _keep(self, path: Path) -> None:
+        """Give a damaged file a second name: its first goes when what is whole is booked."""
+        try:
+            path.with_suffix(DAMAGED).hardlink_to(path)
+        except FileExistsError:
+            logger.info("%s is kept already", path)
+        except OSError as exc:
+            logger.error("%s cannot be kept: %s", path, exc)  # noqa: TRY400
 
     async def _bury_now_and_then(self) -> None:
         while True:
@@ -155,11 +179,15 @@ class Bookkeeper:
                 self._complain(exc)
             await trio.sleep(BURY_SECONDS)
 
-    def _complain(self, exc: Exception) -> None:
+    def _complain(self, exc: Exception, holder: str | None = None) -> None:
         """Log that booking failed, once a minute for as long as it does."""
         self._failed_total += 1
         now = trio.current_time()
         if now - self._complained_at >= COMPLAIN_SECONDS:
             self._complained_at = now
-            what = "contradicts the journal" if isinstance(exc, ConflictError) else "cannot be had"
-            logger.error("the ledger %s; what is spent stays in the journal: %s", what, exc)
+            what = "the ledger cannot be had"
+            if isinstance(exc, ConflictError):
+                what = "the ledger contradicts the journal"
+            elif not isinstance(exc, StoreError):
+                what = "the journal cannot be read"
+            logger.error("%s of %s; what is spent stays there: %s", what, holder or self._own.holder, exc)

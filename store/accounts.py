@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import json
 
-from store.interface import ConflictError
+from store.interface import CHANGED, ConflictError
 from store.rows import DAY, Account, Key, News, Role, Team, cap_budget, day_of, wallet_of
 
 ROLLING_DAYS = 30
@@ -19,6 +19,7 @@ ROLLING_DAYS = 30
 
 def put_team(connection: sqlite3.Connection, team: Team) -> Team:
     """Add or change a team."""
+    _check_version(connection, "SELECT version FROM teams WHERE id = ?", team)
     values = (team.id, team.name, team.cap_day_nanos, team.cap_month_nanos, team.created, _next_version(connection))
     connection.execute(
         """
@@ -33,6 +34,7 @@ def put_team(connection: sqlite3.Connection, team: Team) -> Team:
 
 def put_account(connection: sqlite3.Connection, account: Account) -> Account:
     """Add or change an account; a new one gets an empty wallet."""
+    _check_version(connection, "SELECT version FROM accounts WHERE id = ?", account)
     if account.team is not None and not _there(connection, "SELECT 1 FROM teams WHERE id = ?", account.team):
         raise ConflictError(f"There is no team {account.team}.")
     if _there(connection, "SELECT 1 FROM accounts WHERE name = ? AND id <> ?", account.name, account.id):
@@ -61,6 +63,7 @@ def put_account(connection: sqlite3.Connection, account: Account) -> Account:
 
 def put_key(connection: sqlite3.Connection, key: Key) -> Key:
     """Add or change a key."""
+    _check_version(connection, "SELECT version FROM keys WHERE id = ?", key)
     if not _there(connection, "SELECT 1 FROM accounts WHERE id = ?", key.account):
         raise ConflictError(f"There is no account {key.account}.")
     if _there(connection, "SELECT 1 FROM keys WHERE digest = ? AND id <> ?", key.digest, key.id):
@@ -91,6 +94,13 @@ def put_key(connection: sqlite3.Connection, key: Key) -> Key:
         ),
     )
     return _keys(connection.execute(f"{KEYS} WHERE id = ?", (key.id,)))[0]
+
+
+def _check_version(connection: sqlite3.Connection, statement: str, row: Team | Account | Key) -> None:
+    """Refuse to write over what somebody else has written since `row` was read."""
+    stored = connection.execute(statement, (row.id,)).fetchone()
+    if stored is not None and stored[0] != row.version:
+        raise ConflictError(CHANGED.format(row.id))
 
 
 def account(connection: sqlite3.Connection, name: str) -> Account | None:

@@ -52,6 +52,10 @@ class ConflictError(StoreError):
     """
 
 
+CHANGED = "{} was changed in the meantime: look at it again."
+"""What is said of a row that is not as it was when it was read."""
+
+
 class Store(Protocol):
     """Accounts, ledger, leases and log. Safe to call from many tasks at once."""
 
@@ -99,7 +103,7 @@ class Store(Protocol):
         """
         ...
 
-    # -- accounts --
+    # -- accounts: to change a row, put back what was read, with its version; one changed since raises `ConflictError` --
 
     async def put_team(self, team: Team) -> Team:
         """Add or change a team (by id); return it with its version. `created` is kept when it is changed."""

@@ -16,7 +16,7 @@ import trio
 from msgspec import Struct
 from msgspec.structs import replace
 
-from store.interface import ConflictError, StoreError
+from store.interface import CHANGED, ConflictError, StoreError
 from store.memory_leases import RATE_KEPT_SECONDS, MemoryLeases
 from store.memory_ledger import SOURCES, MemoryLedger, transfer_of
 from store.memory_log import MemoryLog
@@ -211,6 +211,8 @@ class MemoryStore:
         return self.accounts.get(name) or next(named, None)
 
     def _put(self, rows: dict[str, Row], row: Row) -> Row:
+        if row.id in rows and rows[row.id].version != row.version:
+            raise ConflictError(CHANGED.format(row.id))
         self._version += 1
         created = rows[row.id].created if row.id in rows else row.created
         rows[row.id] = replace(row, created=created, version=self._version)

@@ -229,7 +229,13 @@ def migrate(connection: sqlite3.Connection, place: str) -> None:
 
     Raises `StoreError` as `version_of` does.
     """
-    if version_of(connection, place) == len(STEPS):
+    # In a transaction, or another process could make the file its own between two questions.
+    connection.execute("BEGIN")
+    try:
+        version = version_of(connection, place)
+    finally:
+        connection.rollback()
+    if version == len(STEPS):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:

@@ -68,7 +68,7 @@ def _make(path: Path) -> None:
     """Make the directory and the file if they are missing, for their owner alone whatever the umask."""
     try:
         if not path.parent.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.parent.chmod(0o700)
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from store.interface import ConflictError, Store
-from store.rows import Role, Team, TransferKind
+from store.rows import News, Role, Team, TransferKind
 from tests.store.samples import NOW, account, key, with_account
 
 
@@ -106,15 +106,32 @@ async def test_versions_rise_over_all_tables_and_news_are_what_is_newer(store: S
 async def test_a_change_is_news_once_more_and_only_the_new_state_is_told(store: Store) -> None:
     await store.put_account(account())
     before = await store.put_key(key())
-    changed = await store.put_key(key(disabled=True, cap_day_nanos=9))
+    changed = await store.put_key(key(disabled=True, cap_day_nanos=9, version=before.version))
     assert changed.version > before.version
     assert changed == key(disabled=True, cap_day_nanos=9, version=changed.version)
     assert (await store.news(None, before.version)).keys == (changed,)
     assert (await store.news(None, 0)).keys == (changed,)
 
 
+async def test_what_was_changed_since_it_was_read_is_not_written_over(store: Store) -> None:
+    team = await store.put_team(Team(id="team_1", name="Ops"))
+    payer = await store.put_account(account())
+    first = await store.put_key(key())
+    for stale in (0, 999):
+        with pytest.raises(ConflictError, match="changed in the meantime"):
+            await store.put_team(Team(id="team_1", name="Other", version=stale))
+        with pytest.raises(ConflictError, match="changed in the meantime"):
+            await store.put_account(account(disabled=True, version=stale))
+        with pytest.raises(ConflictError, match="changed in the meantime"):
+            await store.put_key(key(disabled=True, version=stale))
+    assert await store.news(None, 0) == News(version=first.version, teams=(team,), accounts=(payer,), keys=(first,))
+    await store.put_key(replace(first, disabled=True))
+    with pytest.raises(ConflictError):
+        await store.put_key(replace(first, cap_day_nanos=5))
+
+
 @pytest.mark.parametrize("version", [0, 999])
-async def test_the_version_of_what_is_put_says_nothing(store: Store, version: int) -> None:
+async def test_the_version_of_a_new_row_says_nothing(store: Store, version: int) -> None:
     first = await store.put_account(account("acc_1", version=version))
     second = await store.put_account(account("acc_2", version=version))
     assert 0 < first.version < second.version < 999
@@ -129,21 +146,21 @@ async def test_money_is_no_news(store: Store) -> None:
 
 
 async def test_when_it_was_created_is_kept_when_it_is_changed(store: Store) -> None:
-    await store.put_team(Team(id="team_1", name="Ops", created=NOW))
-    await store.put_account(account(created=NOW))
-    await store.put_key(key(created=NOW))
-    changed = await store.put_team(Team(id="team_1", name="Operations", created=NOW + 9))
+    team = await store.put_team(Team(id="team_1", name="Ops", created=NOW))
+    payer = await store.put_account(account(created=NOW))
+    first = await store.put_key(key(created=NOW))
+    changed = await store.put_team(replace(team, name="Operations", created=NOW + 9))
     assert (changed.name, changed.created) == ("Operations", NOW)
-    assert (await store.put_account(account(created=NOW + 9))).created == NOW
-    assert (await store.put_key(key(created=NOW + 9))).created == NOW
+    assert (await store.put_account(replace(payer, created=NOW + 9))).created == NOW
+    assert (await store.put_key(replace(first, created=NOW + 9))).created == NOW
     news = await store.news(None, 0)
     assert (news.teams[0].created, news.accounts[0].created, news.keys[0].created) == (NOW, NOW, NOW)
 
 
 async def test_an_account_changes_its_team_and_leaves_it(store: Store) -> None:
     await store.put_team(Team(id="team_1", name="Ops"))
-    await store.put_account(account(team="team_1"))
-    await store.put_account(account(team=None))
+    made = await store.put_account(account(team="team_1"))
+    await store.put_account(replace(made, team=None))
     found = await store.account("acc_1")
     assert found is not None
     assert found.team is None
@@ -157,17 +174,17 @@ async def test_an_account_of_an_unknown_team_is_refused(store: Store) -> None:
 
 
 async def test_a_name_belongs_to_one_account(store: Store) -> None:
-    await store.put_account(account("acc_1", name="x"))
-    await store.put_account(account("acc_2", name="y"))
+    first = await store.put_account(account("acc_1", name="x"))
+    other = await store.put_account(account("acc_2", name="y"))
     with pytest.raises(ConflictError):
         await store.put_account(account("acc_3", name="x"))
     with pytest.raises(ConflictError):
-        await store.put_account(account("acc_2", name="x"))
+        await store.put_account(replace(other, name="x"))
     assert await store.account("acc_3") is None
     second = await store.account("acc_2")
     assert second is not None
     assert second.name == "y"
-    await store.put_account(account("acc_1", name="x", disabled=True))
+    await store.put_account(replace(first, disabled=True))
 
 
 async def test_a_key_of_an_unknown_account_is_refused(store: Store) -> None:
@@ -190,11 +207,11 @@ async def test_a_digest_belongs_to_one_key(store: Store) -> None:
 async def test_a_name_belongs_to_one_key_of_an_account(store: Store) -> None:
     await store.put_account(account("acc_1"))
     await store.put_account(account("acc_2"))
-    await store.put_key(key("key_1", "acc_1", name="x"))
+    first = await store.put_key(key("key_1", "acc_1", name="x"))
     with pytest.raises(ConflictError):
         await store.put_key(key("key_2", "acc_1", name="x"))
     await store.put_key(key("key_2", "acc_2", name="x"))
-    await store.put_key(key("key_1", "acc_1", name="x", disabled=True))
+    await store.put_key(replace(first, disabled=True))
 
 
 async def test_a_conflict_harms_nobody_who_comes_after(store: Store) -> None:
