@@ -14,6 +14,7 @@ from adapters.errors import ClientError, Failure, Kind
 from engine.downstream import Downstream
 from engine.exchange import Exchange, Outcome
 from engine.gateway import Gateway
+from engine.generate import no_such_model
 from engine.headers import answer_headers, preflight_headers
 
 JSON = (b"content-type", b"application/json")
@@ -21,9 +22,11 @@ NO_STORE = (b"cache-control", b"no-store")
 
 
 async def model_list(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None:
-    """GET /v1/models and its like: every alias and every catalogue's models."""
+    """GET /v1/models and its like: every alias and every catalogue's models, as far as the key may use them."""
     dialect = registry.dialect(exchange.surface.dialect)
-    body = dialect.models_body(gateway.router.models(), exchange.request.query)
+    may_use = exchange.principal.may_use
+    models = [entry for entry in gateway.router.models() if may_use(entry.id)]
+    body = dialect.models_body(models, exchange.request.query)
     await _answer(gateway, exchange, downstream, body)
 
 
@@ -32,11 +35,10 @@ async def model(gateway: Gateway, exchange: Exchange, downstream: Downstream) ->
     dialect = registry.dialect(exchange.surface.dialect)
     name = unquote(exchange.argument.decode("ascii", "replace"))
     for entry in gateway.router.models():
-        if entry.id == name:
+        if entry.id == name and exchange.principal.may_use(name):
             await _answer(gateway, exchange, downstream, dialect.model_body(entry))
             return
-    message = f"the model {name!r} does not exist"
-    raise ClientError(Failure(404, Kind.NOT_FOUND, message, code="model_not_found", param="model"))
+    raise no_such_model(name)
 
 
 async def health(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None:

@@ -4,6 +4,7 @@ Only where the configuration says `on_disconnect = "drain"`. Bounded in number a
 cancelled and charged by an estimate, as without this.
 """
 
+import logging
 from collections.abc import Callable
 
 import trio
@@ -14,6 +15,8 @@ from engine.entrant import Entrant
 from engine.exchange import Exchange
 from engine.layers.charge import Meter
 from engine.relay import EVENT
+
+logger = logging.getLogger(__name__)
 
 
 class DrainsStatistics(Struct, frozen=True):
@@ -82,10 +85,14 @@ class Drains:
             ended = not attempt.streaming() and tap.failure is None
             self._finished += ended
             self._cut += not ended
-            meter.settle_stream(tap.usage, entrant.candidate, events=events, bytes_out=bytes_out, whole=ended)
-            entrant.close()
-            meter.close()
-            self._log(exchange)
-            self._open -= 1
-            if not self._open:
-                self._idle.set()
+            try:
+                meter.settle_stream(tap.usage, entrant.candidate, events=events, bytes_out=bytes_out, whole=ended)
+            except OSError:
+                logger.exception("what the exchange %s cost cannot be written down: it is free", exchange.id)
+            finally:
+                entrant.close()
+                meter.close()
+                self._log(exchange)
+                self._open -= 1
+                if not self._open:
+                    self._idle.set()

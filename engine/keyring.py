@@ -23,7 +23,7 @@ NO_GROUP = Group("", models=())
 class Keyring:
     """The keys in force. Touched from the worker's loop only."""
 
-    __slots__ = ("_accounts", "_config", "_digest_of", "_digests_of", "_keys", "_principals", "_teams", "required")
+    __slots__ = ("_accounts", "_config", "_digests_of", "_keys", "_principals", "_stored", "_teams", "required")
 
     def __init__(self, config: Config) -> None:
         self._keys: dict[bytes, Key | ConfiguredKey] = {}
@@ -31,8 +31,10 @@ class Keyring:
         self._teams: dict[str, Team] = {}
         self._principals: dict[bytes, Principal] = {}
         """Those that were asked for, by digest; the others are made when they are."""
-        self._digest_of: dict[str, bytes] = {}
-        """Of the store's keys, by id: a key that is given another token loses the one it had."""
+        self._stored: dict[str, Key] = {}
+        """The store's keys, by id: one that is given another token loses the one it had, and one whose token the
+        configuration has taken gets it back when that lets go of it.
+        """
         self._digests_of: dict[str, list[bytes]] = {}
         """The principals that were made of an account."""
         self._config = config
@@ -49,7 +51,7 @@ class Keyring:
     def configure(self, config: Config) -> None:
         """Take the keys, groups and tiers of a configuration; the store's keys stay."""
         self._config = config
-        self._keys = {digest: key for digest, key in self._keys.items() if isinstance(key, Key)}
+        self._keys = {key.digest: key for key in self._stored.values()}
         self._keys |= {key.digest: key for key in config.keys}
         self._principals.clear()
         self._digests_of.clear()
@@ -63,13 +65,13 @@ class Keyring:
             self._accounts[account.id] = account
         for key in news.keys:
             # A key of the configuration stays in force whatever the store says of the same token.
-            before = self._digest_of.get(key.id, key.digest)
-            for digest in {before, key.digest}:
+            before = self._stored.get(key.id, key)
+            for digest in {before.digest, key.digest}:
                 if not isinstance(self._keys.get(digest), ConfiguredKey):
                     self._keys.pop(digest, None)
                     self._principals.pop(digest, None)
             self._keys.setdefault(key.digest, key)
-            self._digest_of[key.id] = key.digest
+            self._stored[key.id] = key
         changed = {account.id for account in news.accounts}
         teams = {team.id for team in news.teams}
         if teams:

@@ -143,7 +143,12 @@ def rates_of_models(config: Config) -> dict[str, tuple[Budget, ...]]:
 
 def compiled(patterns: tuple[str, ...]) -> re.Pattern[str]:
     """Return what matches any of the patterns, in which `*` stands for anything, and nothing where there is none."""
-    texts = [".*".join(map(re.escape, pattern.split(EVERYTHING))) for pattern in patterns]
+    texts = []
+    for pattern in patterns:
+        first, *rest = map(re.escape, pattern.split(EVERYTHING))
+        # Between two stars the first place that fits is as good as any: without going back, many stars cost no more.
+        between = "".join(f"(?>.*?{part})" for part in rest[:-1])
+        texts.append(first + between + (f".*{rest[-1]}" if rest else ""))
     return re.compile("(?:" + "|".join(texts) + r")\Z" if texts else "(?!)", re.DOTALL)
 
 

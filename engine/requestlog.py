@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from adapters.usage import Usage
 from engine.exchange import CLIENT_CLOSED_REQUEST, Exchange, Outcome, milliseconds
+from engine.layers.charge import ANSWER_NANOS_MAX
 from engine.tariff import Tariff
 from store.interface import Store, StoreError
 from store.rows import DAY_SECONDS, LogRow
@@ -47,6 +48,7 @@ class RequestLog:
         self._rows_max = rows_max
         self._written = self._dropped = 0
         self._away = False
+        self._flushing = trio.Lock()
 
     def __repr__(self) -> str:
         return f"<RequestLog {len(self._rows)} rows wait>"
@@ -73,6 +75,10 @@ class RequestLog:
 
     async def flush(self) -> bool:
         """Write what waits; False when the store did not take it, and then nothing is lost."""
+        async with self._flushing:
+            return await self._write()
+
+    async def _write(self) -> bool:
         while self._rows:
             batch = [self._rows[i] for i in range(min(len(self._rows), BATCH_ROWS_MAX))]
             try:
@@ -106,7 +112,8 @@ def row_of(exchange: Exchange, tariff: Tariff, *, time: float, duration_seconds:
     waste_nanos = 0
     for attempt in exchange.attempts:
         if attempt.usage is not None:
-            waste_nanos += tariff.cost_nanos(attempt.provider, attempt.kind, attempt.model, attempt.usage) or 0
+            cost_nanos = tariff.cost_nanos(attempt.provider, attempt.kind, attempt.model, attempt.usage) or 0
+            waste_nanos += min(cost_nanos, ANSWER_NANOS_MAX)
     account, ttft_seconds = exchange.principal.account, exchange.ttft_seconds
     return LogRow(
         exchange.id,

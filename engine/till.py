@@ -7,6 +7,8 @@ without him so that the upstream's own count is charged (`engine.drains`). What 
 configured otherwise, and what ends before its first content always is.
 """
 
+import logging
+
 from adapters.errors import Failure
 from engine.entrant import Entrant
 from engine.exchange import Exchange
@@ -15,6 +17,8 @@ from engine.hedge import Race
 from engine.layers.charge import Meter, estimated
 from engine.money import plain_dollars
 from engine.relay import Relay
+
+logger = logging.getLogger(__name__)
 
 COST_HEADER = b"x-hedgerow-cost"
 """What was charged, in dollars; only of answers that are not streamed, whose headers come last."""
@@ -67,7 +71,10 @@ class Till:
                 if self._hand_over(winner, meter):
                     exchange.drained = True
                     return
-                self._settle_stream(whole=False)
+                try:
+                    self._settle_stream(whole=False)
+                except OSError:
+                    logger.exception("what the exchange %s cost cannot be written down: it is free", exchange.id)
             winner.close()
         if meter is not None:
             meter.close()

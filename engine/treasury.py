@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import trio
@@ -30,7 +30,7 @@ from engine.tariff import Tariff
 from store import journal
 from store.db import open_store
 from store.interface import Store, StoreError
-from store.journal import Journal
+from store.journal import Journal, JournalError
 from store.rows import Settlement
 
 logger = logging.getLogger(__name__)
@@ -157,7 +157,9 @@ class Treasury:
                 logger.warning("the store did not hear that this worker ends: %s", exc)
             else:
                 self.journal.close()
-                journal.remove(self.journal.directory, self.journal.holder)
+                # Whoever finds the lock free first removes the files, which may be another worker.
+                with suppress(JournalError):
+                    journal.remove(self.journal.directory, self.journal.holder)
 
     async def _learn_on(self) -> None:
         while True:
@@ -203,7 +205,10 @@ async def enter(
     clock: Callable[[], float] = time.time,
 ) -> Treasury:
     """Begin a journal of one's own in `directory`, become a holder, and learn every key. Raises as `open_treasury`."""
-    own = Journal.create(directory, f"{slot}-{secrets.token_hex(8)}")
+    try:
+        own = Journal.create(directory, f"{slot}-{secrets.token_hex(8)}")
+    except OSError as exc:
+        raise OSError(exc.errno, f"no journal can be begun: {exc.strerror}", str(directory)) from exc
     try:
         await store.enter(own.holder, int(clock()))
         treasury = Treasury(store, own, keyring, config, clock=clock)

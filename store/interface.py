@@ -103,7 +103,7 @@ class Store(Protocol):
         """
         ...
 
-    # -- accounts: to change a row, put back what was read, with its version; one changed since raises `ConflictError` --
+    # -- accounts: to change a row, put what was read with its version; one changed since raises `ConflictError` --
 
     async def put_team(self, team: Team) -> Team:
         """Add or change a team (by id); return it with its version. `created` is kept when it is changed."""

@@ -43,19 +43,27 @@ class Budget(Struct, frozen=True):
 class Allowance:
     """A budget's window as one worker sees it. Not concurrent: touched from the worker's loop only."""
 
-    __slots__ = ("_asked", "_need", "_slice", "budget", "ends", "free", "last", "low", "touched", "window")
+    __slots__ = (
+        *("_asked", "_need", "_recalled", "_slice"),
+        *("budget", "ends", "free", "in_use", "last", "low", "owed", "touched", "window"),
+    )
 
     def __init__(self, budget: Budget, window: int) -> None:
         self.budget = budget
         self.window = window
         self.ends = end(budget.period, window)
         self.free = 0
+        self.in_use = 0
+        """Places that are taken; not counted of anything else."""
+        self.owed = 0
+        """Places that came back after the limit was lowered: the store's, and nobody's to take."""
         self.low = 0
         """Below this more is leased in the background."""
         self.last: Grant | None = None
         """What the store said last: how much is left there, and with whom."""
         self.touched = 0.0
         """When something was taken last."""
+        self._recalled = 0
         self._need = 0
         self._slice = 0
         self._asked = 0.0
@@ -81,8 +89,32 @@ class Allowance:
         self.last = grant
         self.free += grant.granted
         self.low = grant.granted // 2
+        if not grant.granted:
+            # What was asked for in vain says nothing about what the next request needs.
+            self._need = self._slice = 0
 
     def give_up(self) -> int:
-        """Hand back what is free; return how much it was."""
-        free, self.free, self.low = self.free, 0, 0
-        return free
+        """Hand back what is free or owed; return how much it was."""
+        amount = self.free + self.owed
+        self.free = self.owed = self.low = 0
+        return amount
+
+    def limit_by(self, budget: Budget) -> bool:
+        """Let `budget` be the one from now on; whether its limit is lower, so that what is leased may be too much.
+
+        Places come back to be taken again, and would be for ever: those in use now are owed to the store as they end.
+        """
+        before, self.budget = self.budget, budget
+        if before.limit is None or budget.limit is None or budget.limit >= before.limit:
+            return False
+        self._recalled = self.in_use
+        return True
+
+    def leave_place(self) -> None:
+        """Take a place back."""
+        self.in_use -= 1
+        if self._recalled:
+            self._recalled -= 1
+            self.owed += 1
+        else:
+            self.free += 1

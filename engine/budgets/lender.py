@@ -19,7 +19,7 @@ from msgspec import Struct
 from engine.budgets.allowance import Allowance, Budget, Unit
 from engine.budgets.periods import Period, window
 from engine.budgets.reservation import Lack, Standing
-from store.interface import Store, UnavailableError
+from store.interface import ConflictError, Store, StoreError, UnavailableError
 from store.rows import Return, Want
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class _Exchange:
         self.asks: dict[Allowance, tuple[int, int]] = {}
         """The least that somebody lacks, and what all lack together."""
         self.done = trio.Event()
-        self.error: UnavailableError | None = None
+        self.error: StoreError | None = None
 
 
 class Lender:
@@ -98,9 +98,10 @@ class Lender:
         allowance = self._allowances.get(key)
         if allowance is None:
             allowance = self._allowances[key] = Allowance(budget, key[1])
-            allowance.touched = now
-        elif allowance.budget is not budget:
-            allowance.budget = budget  # its limit may have changed
+        elif allowance.budget is not budget and allowance.limit_by(budget):
+            self._give_back(allowance)
+        # Whoever asks will draw on it for a while: it must not be forgotten before.
+        allowance.touched = max(allowance.touched, now)
         return allowance
 
     def top_up(self, standing: Standing) -> None:
@@ -112,27 +113,30 @@ class Lender:
                     self._ask(allowance, 0)
 
     async def replenish(self, lacks: Iterable[Lack]) -> None:
-        """Return when what lacks may be there. Raises `ShortageError`, `UnavailableError`. Cancelled: leases stay."""
+        """Return when what lacks may be there, or a window that it lacks in is over.
+
+        Raises `ShortageError` and `UnavailableError`. Cancelled: leases stay.
+        """
         self._waited += 1
-        deadline = trio.current_time() + PATIENCE_SECONDS
+        deadline = inf
         lacking = list(lacks)
         while True:
             for allowance, amount in lacking:
                 self._ask(allowance, amount - allowance.free)
             exchange = self._next
             await exchange.done.wait()
-            if exchange.error is not None:
-                raise exchange.error
+            now = self._clock()
             lacking = [lack for lack in lacking if lack.allowance.free < lack.amount]
-            if not lacking:
+            if not lacking or any(0 < lack.allowance.ends <= now for lack in lacking):
                 return
-            for lack in lacking:
-                grant = lack.allowance.last
-                assert grant is not None
-                if lack.allowance.free + grant.available + grant.elsewhere < lack.amount:
-                    raise ShortageError(lack)
+            if exchange.error is not None:
+                raise UnavailableError(str(exchange.error)) from exchange.error
+            short = [lack for lack in lacking if _is_short(lack)]
+            if not short:
+                continue  # others were faster with what was granted; there is enough for another time
+            deadline = min(deadline, trio.current_time() + PATIENCE_SECONDS)
             if trio.current_time() >= deadline:
-                raise ShortageError(lacking[0])
+                raise ShortageError(short[0])
             await trio.sleep(AGAIN_SECONDS)
 
     def recall(self, budget: str, number: int) -> None:
@@ -152,10 +156,11 @@ class Lender:
                     await self._exchange()
 
     def _ask(self, allowance: Allowance, need: int) -> None:
-        least, together = self._next.asks.get(allowance, (inf, 0))
+        least, together = self._next.asks.get(allowance, (0, 0))
         if need > 0:
-            least = min(least, need)
-        self._next.asks[allowance] = (int(least) if least < inf else 0, together + max(need, 0))
+            # 0 is nobody's need: that it runs low must not take the place of what somebody lacks.
+            least, together = min(least or need, need), together + need
+        self._next.asks[allowance] = least, together
         self._wake.set()
 
     def _give_back(self, allowance: Allowance) -> None:
@@ -172,11 +177,15 @@ class Lender:
             for first in range(0, max(len(asked), 1), WANTS_MAX):
                 await self._lease(asked[first : first + WANTS_MAX], given)
                 given = []
-        except UnavailableError as exc:
+        except ConflictError:
+            raise  # we hold something else than the store says: only a worker that begins anew puts that right
+        except StoreError as exc:
             self._failed += 1
             exchange.error = exc
             for allowance, amount in given:
-                allowance.free += amount
+                # Meanwhile it may have been forgotten, and another one have taken its place.
+                key = allowance.budget.id, allowance.window
+                self._allowances.setdefault(key, allowance).free += amount
         exchange.done.set()
 
     async def _lease(self, asked: list[tuple[Allowance, tuple[int, int]]], given: list[tuple[Allowance, int]]) -> None:
@@ -210,7 +219,17 @@ class Lender:
             over = 0 < allowance.ends <= now
             if over and allowance.budget.period is Period.MINUTE:
                 del self._allowances[key]
-            elif allowance.free and (over or now - allowance.touched > IDLE_SECONDS):
+            elif allowance.owed or (allowance.free and (over or now - allowance.touched > IDLE_SECONDS)):
                 self._give_back(allowance)
             elif not allowance.free and now - max(allowance.touched, allowance.ends) > ENDED_SECONDS:
                 del self._allowances[key]
+
+
+def _is_short(lack: Lack) -> bool:
+    """Whether the store has not enough of it. Raises `ShortageError` when nobody has."""
+    grant = lack.allowance.last
+    assert grant is not None
+    beyond = lack.amount - lack.allowance.free - grant.available
+    if beyond > grant.elsewhere:
+        raise ShortageError(lack)
+    return beyond > 0

@@ -98,19 +98,22 @@ class Reservation:
     def __repr__(self) -> str:
         return f"<Reservation {self.nanos} n$ {self.state.name}>"
 
-    def settle(self, nanos: int, tokens: int) -> Charge:
-        """Charge `nanos`, or as much of it as there is; give the rest back."""
+    def charge(self, nanos: int) -> Charge:
+        """Return what of `nanos` there is to settle now. Nothing changes: it has to be written down first."""
+        if nanos <= self.nanos:
+            return Charge(nanos, 0)
+        charged = min([nanos, *(self.nanos + allowance.free for allowance in self.standing.money)])
+        return Charge(charged, nanos - charged)
+
+    def settle(self, nanos: int, tokens: int) -> None:
+        """Charge `nanos`, as much as `charge` said, and give the rest back."""
         self._become(_SETTLED)
-        money, charged = self.standing.money, nanos
-        if nanos > self.nanos:
-            charged = min([nanos, *(self.nanos + allowance.free for allowance in money)])
-        back = self.nanos - charged
-        for allowance in money:
+        back = self.nanos - nanos
+        for allowance in self.standing.money:
             allowance.free += back
             assert allowance.free >= 0
         if self.standing.has_rates:
             self._release(tokens)
-        return Charge(charged, nanos - charged)
 
     def void(self) -> None:
         """Give everything back but the request's count."""
@@ -125,7 +128,7 @@ class Reservation:
             # More tokens than were reserved use up what there is; a rate owes nothing to the next minute.
             allowance.free = max(allowance.free + self.tokens - tokens, 0)
         for allowance in self.standing.places:
-            allowance.free += 1
+            allowance.leave_place()
 
     def _become(self, state: State) -> None:
         assert state in TRANSITIONS[self.state], f"{self.state} -> {state}"
@@ -148,6 +151,8 @@ def reserve(standing: Standing, nanos: int, tokens: int, now: float) -> Reservat
             for allowance in allowances:
                 allowance.free -= amount
                 allowance.touched = now
+        for allowance in standing.places:
+            allowance.in_use += 1
     for allowance in standing.money:
         allowance.free -= nanos
         allowance.touched = now

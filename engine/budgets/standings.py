@@ -1,4 +1,4 @@
-"""Which allowances a principal's request for a model draws on, kept until one of their windows is over.
+"""Which allowances a principal's request for a model draws on, kept for an hour or until one of their windows is over.
 
 The principal's own budgets, those of the model by the name it was asked for, and those of all models together.
 """
@@ -11,6 +11,9 @@ from engine.principal import EVERYTHING, Principal, rates_of_models
 
 KEPT_MAX = 10_000
 """Standings of one worker; names of models come from clients."""
+
+KEPT_SECONDS = 3600
+"""For less time than the lender remembers an allowance that nobody uses, and other standings would get another one."""
 
 
 class Standings:
@@ -44,5 +47,5 @@ class Standings:
         budgets = (*principal.budgets, *self._of_model.get(model, ()), *self._of_all)
         allowances = [self._lender.allowance(budget, now) for budget in budgets]
         day, month = window(Period.DAY, now), window(Period.MONTH, now)
-        ends = min([end(Period.DAY, day), *(each.ends for each in allowances if each.ends)])
+        ends = min([now + KEPT_SECONDS, end(Period.DAY, day), *(each.ends for each in allowances if each.ends)])
         return Standing(allowances, day=day, month=month, ends=ends)

@@ -25,8 +25,8 @@ NAME = "demo"
 
 CREDIT_NANOS = 5 * NANOS
 
-INPUT_NANOS, OUTPUT_NANOS = 100, 400
-"""For a token of the question and one of the answer, about what small models are sold for."""
+INPUT_NANOS, OUTPUT_NANOS = 100_000_000, 400_000_000
+"""For a million tokens of questions and of answers, about what small models are sold for."""
 
 BOOKED_SECONDS_MAX = 20.0
 """Half a second is usual; what this allows for is a machine whose cores the model has."""
@@ -82,12 +82,12 @@ async def first_bill(client: httpx.AsyncClient) -> Bill:
         while True:
             account = await client.get("/v1/me")
             log = await client.get("/api/log/self")
-            # 503: the pages' process has not opened the store yet.
+            # 503: the console's process does not answer yet, or has not opened the store.
             if httpx.codes.SERVICE_UNAVAILABLE not in {account.status_code, log.status_code}:
                 left_nanos: int = account.raise_for_status().json()["balance_nanos"]
                 rows = log.raise_for_status().json()["data"]["items"]
                 if rows and left_nanos < CREDIT_NANOS:
-                    (row,) = rows
+                    row = rows[0]
                     return Bill(row["prompt_tokens"], row["completion_tokens"], CREDIT_NANOS - left_nanos, left_nanos)
             await trio.sleep(LOOK_SECONDS)
     raise AccountError(f"the answer was not booked within {BOOKED_SECONDS_MAX:g} s")

@@ -27,9 +27,6 @@ from engine.money import dollars
 MODELS_SHOWN_MAX = 8
 """Model names printed; a provider from the environment may list hundreds."""
 
-TOKENS_PRICED = 1_000_000
-"""Prices are said for so many, as everybody says them."""
-
 CONTROL = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 """C0 and C1 control characters: in an answer they would move the reader's cursor or recolour the terminal."""
 
@@ -139,8 +136,8 @@ class Screen:
     def bill(self, bill: Bill) -> None:
         """Say what the answer cost, so that it can be worked out by hand."""
         line = (
-            f"{bill.input_tokens} tokens in at {dollars(INPUT_NANOS * TOKENS_PRICED)} a million, "
-            f"{bill.output_tokens} out at {dollars(OUTPUT_NANOS * TOKENS_PRICED)}: {dollars(bill.charged_nanos)}, "
+            f"{bill.input_tokens} tokens in at {dollars(INPUT_NANOS)} a million, "
+            f"{bill.output_tokens} out at {dollars(OUTPUT_NANOS)}: {dollars(bill.charged_nanos)}, "
             f"{dollars(bill.left_nanos)} left of {dollars(CREDIT_NANOS)}"
         )
         self._console.print(Text(line, style="green"))

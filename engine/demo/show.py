@@ -8,8 +8,9 @@
 
 The rule: every wait is bounded, and every way out, Ctrl-C at any moment included, goes through the ends of those
 blocks, which stop their child. A demo that is killed has no way out, but its children follow the pipe it held, which
-is their stdin, and end by themselves. Nothing is kept: the configuration and the store live in a temporary directory, the
-key in memory. The gateway is a process like any other here, so what one sees is what one gets.
+is their stdin, and end by themselves. Nothing is kept, and no data of the visitor's is touched: the configuration and
+the store live in a temporary directory, the key in memory. The gateway is a process like any other here, so what one
+sees is what one gets.
 """
 
 import json
@@ -31,7 +32,7 @@ from adapters.providers import local, scripted
 from engine.demo.account import INPUT_NANOS, OUTPUT_NANOS, AccountError, first_bill, open_account
 from engine.demo.child import Child, ChildError
 from engine.demo.local_model import LocalModelError, Progress, local_model
-from engine.demo.screen import TOKENS_PRICED, Access, Figures, OutputClosed, Screen
+from engine.demo.screen import Access, Figures, OutputClosed, Screen
 from engine.money import plain_dollars
 from store.interface import StoreError
 
@@ -254,8 +255,8 @@ tiers = []
 unpriced = "free"
 
 [prices.{text(f"{upstream.provider}/{upstream.model}")}]
-input = {plain_dollars(INPUT_NANOS * TOKENS_PRICED)}
-output = {plain_dollars(OUTPUT_NANOS * TOKENS_PRICED)}
+input = {plain_dollars(INPUT_NANOS)}
+output = {plain_dollars(OUTPUT_NANOS)}
 
 [providers.{upstream.provider}]
 base_url = {text(upstream.base_url)}

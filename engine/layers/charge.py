@@ -26,7 +26,7 @@ from engine.budgets.allowance import Allowance, Unit
 from engine.budgets.lender import ShortageError
 from engine.budgets.reservation import Lack, Reservation, Standing, reserve
 from engine.exchange import Exchange
-from engine.money import dollars
+from engine.money import NANOS, dollars
 from engine.route import Candidate, Route
 from store.interface import UnavailableError
 from store.journal import JournalFullError
@@ -34,6 +34,9 @@ from store.rows import Settlement
 
 if TYPE_CHECKING:  # the gateway holds a treasury, which a meter uses: only the type is needed here
     from engine.treasury import Treasury
+
+ANSWER_NANOS_MAX = 1_000_000 * NANOS
+"""A million dollars: an answer that is said to cost more is its upstream's mistake, and no store could sum it up."""
 
 STORE_AWAY_RETRY_SECONDS = 2
 PLACES_RETRY_SECONDS = 1
@@ -75,12 +78,17 @@ class Meter:
         return self._reservation is not None
 
     def settle(self, usage: Usage, candidate: Candidate) -> None:
-        """Charge what an answer came to and write it into the journal; from here on it is owed."""
+        """Charge what an answer came to and write it into the journal; from here on it is owed.
+
+        Raises `OSError` when the journal's device fails: then it is open as before, and free once it is closed.
+        """
         reservation, exchange, treasury = self._reservation, self._exchange, self._treasury
         assert reservation is not None
         principal = exchange.principal
         exchange.usage = usage
         cost = treasury.tariff.cost_nanos(candidate.provider, candidate.kind, candidate.model, usage)
+        if cost is not None:
+            cost = min(cost, ANSWER_NANOS_MAX)
         exchange.cost_nanos = cost
         if not self._booked:
             reservation.settle(0, usage.total_tokens)
@@ -89,9 +97,7 @@ class Meter:
         account = principal.account
         assert account is not None
         assert principal.id is not None
-        charge = reservation.settle(charge_nanos(cost or 0, *principal.ratios), usage.total_tokens)
-        self._reservation = None
-        exchange.amount_nanos = charge.amount_nanos
+        charge = reservation.charge(min(charge_nanos(cost or 0, *principal.ratios), ANSWER_NANOS_MAX))
         detail = Detail(exchange.request_id.decode("ascii"), exchange.model, candidate.provider, candidate.model, usage)
         treasury.note(
             Settlement(
@@ -109,6 +115,9 @@ class Meter:
                 _ENCODER.encode(detail).decode(),
             )
         )
+        reservation.settle(charge.amount_nanos, usage.total_tokens)
+        self._reservation = None
+        exchange.amount_nanos = charge.amount_nanos
 
     def settle_stream(
         self, usage: Usage | None, candidate: Candidate, *, events: int, bytes_out: int, whole: bool
@@ -164,7 +173,7 @@ async def open_meter(treasury: "Treasury", exchange: Exchange, dialect: Dialect,
         try:
             await treasury.lender.replenish(outcome)
         except ShortageError as exc:
-            raise ClientError(_shortage(exc.lack, treasury, standing, dialect, now)) from exc
+            raise ClientError(_shortage(exc.lack, treasury, standing, dialect)) from exc
         except UnavailableError as exc:
             raise ClientError(_away("the accounts cannot be looked at for the moment", "store_unavailable")) from exc
     treasury.lender.top_up(standing)
@@ -213,7 +222,7 @@ def _remaining(allowance: Allowance) -> int:
     return allowance.remaining
 
 
-def _shortage(lack: Lack, treasury: "Treasury", standing: Standing, dialect: Dialect, now: float) -> Failure:
+def _shortage(lack: Lack, treasury: "Treasury", standing: Standing, dialect: Dialect) -> Failure:
     """Return what a client is told when there is not enough left of a budget."""
     allowance, budget = lack.allowance, lack.allowance.budget
     if budget.unit is Unit.MONEY and budget.limit is None:
@@ -230,7 +239,7 @@ def _shortage(lack: Lack, treasury: "Treasury", standing: Standing, dialect: Dia
         )
         return Failure(402, Kind.BILLING, message, code="cap_exceeded")
     message = f"the limit of {budget.called}, {budget.limit}, is reached"
-    seconds = PLACES_RETRY_SECONDS if not allowance.ends else max(math.ceil(allowance.ends - now), 1)
+    seconds = PLACES_RETRY_SECONDS if not allowance.ends else max(math.ceil(allowance.ends - treasury.clock()), 1)
     headers = (*retry_after(seconds), *rate_headers(treasury, standing, dialect))
     return Failure(429, Kind.RATE_LIMIT, message, code="rate_limit_exceeded", headers=headers)
 

@@ -1,6 +1,6 @@
 """Real processes under fire: what clients saw against what the ledger says, with workers killed at any moment.
 
-    python -m tests.engine.money_fire [--rounds 50] [--seed 1] [--workers 4] [--clients 24] [--seconds-max 480]
+    python -m tests.engine.money_fire [--rounds 50] [--seed 1] [--workers 4] [--clients 24]
 
 A `hedgerow serve` on a data directory of its own, a scripted upstream in this process, and raw clients. Every request
 carries an id that its settlement repeats, so that the two can be joined. `audit` is the proof: what a client saw
@@ -69,7 +69,6 @@ access_log = "none"
 [providers.up]
 kind = "compatible"
 base_url = "{base_url}"
-key = "sk-upstream"
 models = ["scripted"]
 [prices.scripted]
 input = 1
@@ -221,11 +220,17 @@ class Fire:
         self.port = 0
         self._config = directory / "hedgerow.toml"
         self._config.write_text(toml(upstream.base_url))
+        self._config.chmod(0o600)
         self._scratch = directory / "scratch"
         self._scratch.mkdir(exist_ok=True)
         self._log = directory / "server.log"
         self._log_start = 0
         self._supervisor: trio.Process | None = None
+
+    @property
+    def database(self) -> Path:
+        """Where the store is."""
+        return datadir.database(self.data)
 
     @property
     def journal(self) -> Path:
@@ -237,14 +242,18 @@ class Fire:
         """What the server has said since it was started last."""
         return self._log.read_text()[self._log_start :]
 
-    async def launch(self) -> trio.Process:
-        """Start the supervisor and return it, whatever becomes of it."""
+    async def launch(self, preexec: Callable[[], object] | None = None) -> trio.Process:
+        """Start the supervisor and return it, whatever becomes of it; `preexec` runs in it before anything else."""
         self._log_start = len(self._log.read_text()) if self._log.exists() else 0
         command = [sys.executable, "-m", "engine", "serve", "--config", str(self._config)]
         command += ["--workers", str(self.workers), "--data", str(self.data)]
         with self._log.open("ab") as log:
             self._supervisor = await trio.lowlevel.open_process(
-                command, stdin=subprocess.DEVNULL, stderr=log, env={**os.environ, "TMPDIR": str(self._scratch)}
+                command,
+                stdin=subprocess.DEVNULL,
+                stderr=log,
+                env={**os.environ, "TMPDIR": str(self._scratch)},
+                preexec_fn=preexec,
             )
         return self._supervisor
 
@@ -279,13 +288,16 @@ class Fire:
             self._supervisor = None
 
     async def kill_all(self) -> None:
-        """Kill everything that is left of the server, and of the servers before it."""
-        await self.kill_supervisor()
-        while left := self.worker_pids():
+        """Kill everything that is left of the server, and of the servers before it, at once."""
+        left = self.worker_pids()
+        while left or self._supervisor is not None:
+            # The supervisor last: a worker that sees it gone could be quick enough to end properly.
             for pid in left:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+            await self.kill_supervisor()
             await trio.sleep(0.005)
+            left = self.worker_pids()
 
     async def stop(self) -> None:
         """Let it end properly, and its predecessors' orphans too."""
@@ -443,15 +455,15 @@ class Kind(StrEnum):
 
     WORKER = "one worker"
     SOME = "several workers"
-    ALL = "the supervisor, then everybody"
+    ALL = "everybody at once"
     SUPERVISOR = "the supervisor; its workers drain beside the next server's"
     ORPHANS = "the supervisor, and its workers while they drain"
     STARTING = "everybody, twice: the second time while they start"
 
 
-async def play(target: Fire, load: Load, kind: Kind, chance: random.Random) -> None:
+async def play(target: Fire, load: Load, kind: Kind, chance: random.Random, sold_max: int) -> None:
     """Play one round: at a random moment under load, kill; then have a server that serves again."""
-    await load.wait_sold(chance.randint(1, 40))
+    await load.wait_sold(chance.randint(1, sold_max))
     if kind in {Kind.WORKER, Kind.SOME}:
         pids = target.worker_pids()
         for pid in chance.sample(pids, 1 if kind is Kind.WORKER else max(len(pids) // 2, 1)):
@@ -483,10 +495,14 @@ async def play_rounds(
     *,
     seed: int,
     clients: int,
+    sold_max: int = 40,
     seconds_max: float = math.inf,
     tell: Callable[[str], object] = lambda _: None,
 ) -> Counter[str]:
-    """Play all rounds under one load, or as many as there is time for; then stop properly and prove."""
+    """Play all rounds under one load, or as many as there is time for; then stop properly and prove.
+
+    A round ends with the killing, after `sold_max` whole answers at most.
+    """
     chance = random.Random(seed)
     load = Load(target, chance, clients=clients)
     began = time.monotonic()
@@ -498,7 +514,7 @@ async def play_rounds(
             if time.monotonic() - began > seconds_max:
                 break
             load.round = number
-            await play(target, load, kind, chance)
+            await play(target, load, kind, chance, sold_max)
             assert await target.store.check() == [], f"after round {number}: {kind}"
             played[f"rounds: {kind}"] += 1
             tell(f"{number:3} {time.monotonic() - began:6.1f} s {load.sold:7} whole answers; killed: {kind}")
@@ -523,6 +539,7 @@ async def _main(given: argparse.Namespace) -> None:
                 kinds,
                 seed=given.seed,
                 clients=given.clients,
+                sold_max=given.sold_max,
                 seconds_max=given.seconds_max,
                 tell=lambda line: print(line, flush=True),
             )
@@ -537,6 +554,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--clients", type=int, default=24)
+    parser.add_argument("--sold-max", type=int, default=300)
     parser.add_argument("--seconds-max", type=float, default=480)
     trio.run(_main, parser.parse_args())
 

@@ -94,6 +94,21 @@ ROW = LogRow(
 )
 
 
+async def change(store: Store, row: Account | Key | Team) -> None:
+    """Put `row` in the place of what is there, whatever was changed since."""
+    news = await store.news(None, 0)
+    rows: tuple[Account | Key | Team, ...] = (*news.teams, *news.accounts, *news.keys)
+    version = next((each.version for each in rows if each.id == row.id), 0)
+    row = replace(row, version=version)
+    match row:
+        case Key():
+            await store.put_key(row)
+        case Account():
+            await store.put_account(row)
+        case Team():
+            await store.put_team(row)
+
+
 def row(number: int, **fields: Any) -> LogRow:
     """Return the request of `number` seconds ago."""
     return replace(ROW, **{"id": f"x{number}", "time": NOW - number + 0.5, "request_id": f"req_{number}", **fields})
@@ -246,7 +261,7 @@ async def test_me_of_somebody_without_a_team_a_cap_or_a_count(ground: Ground) ->
 async def test_the_tier_is_of_the_spend_and_its_markup_what_is_charged(
     ground: Ground, rolling: int, index: int, following: int | None, missing: int | None
 ) -> None:
-    await ground.store.put_account(replace(ACCOUNT, rolling_nanos=rolling, markup_ppm=123_456))
+    await change(ground.store, replace(ACCOUNT, rolling_nanos=rolling, markup_ppm=123_456))
     tier = (await ground.get("/v1/me"))["tier"]
     assert (tier["index"], tier["markup"], tier["markup_ppm"]) == (index, "0.123456", 123_456)
     if following is None:
@@ -257,7 +272,7 @@ async def test_the_tier_is_of_the_spend_and_its_markup_what_is_charged(
 
 async def test_a_cap_lowered_below_what_was_spent_has_nothing_left(ground: Ground) -> None:
     await spend(ground.store, 0, 60 * CENT)
-    await ground.store.put_key(replace(KEY, cap_day_nanos=50 * CENT))
+    await change(ground.store, replace(KEY, cap_day_nanos=50 * CENT))
     day = (await ground.get("/v1/me"))["caps"]["key"]["day"]
     assert (day["limit"], day["used"], day["remaining"], day["remaining_nanos"]) == ("0.50", "0.60", "0.00", 0)
 
@@ -266,7 +281,7 @@ async def test_a_cap_lowered_below_what_was_spent_has_nothing_left(ground: Groun
 async def test_a_keys_group_stands_in_for_the_accounts(
     ground: Ground, group: str, ratio: str | None, ppm: int | None
 ) -> None:
-    await ground.store.put_key(replace(KEY, group=group))
+    await change(ground.store, replace(KEY, group=group))
     assert (await ground.get("/v1/me"))["group"] == {"name": group, "price_ratio": ratio, "price_ratio_ppm": ppm}
 
 
@@ -323,7 +338,7 @@ async def test_user(ground: Ground) -> None:
             "permissions": {},
         },
     }
-    await ground.store.put_account(replace(ACCOUNT, role=Role.ADMIN))
+    await change(ground.store, replace(ACCOUNT, role=Role.ADMIN))
     assert (await ground.get("/api/user/self"))["data"]["role"] == 10
 
 
@@ -381,7 +396,7 @@ async def test_pages_of_the_log(ground: Ground) -> None:
 
 
 async def test_filters_of_the_log(ground: Ground) -> None:
-    await ground.store.put_key(replace(KEY, id="key_3", name="server", digest=digest_of(b"sk-hr-three")))
+    await change(ground.store, replace(KEY, id="key_3", name="server", digest=digest_of(b"sk-hr-three")))
     mine = [row(0), row(1, key="key_3"), row(2, model="model-b"), row(3, time=NOW - 3.0)]
     await ground.store.log([*mine, row(4, account="acc_2", key="key_2"), row(5, account=None, key=None)])
     assert await ids(ground, "") == (4, ["req_0", "req_1", "req_2", "req_3"])
@@ -396,7 +411,7 @@ async def test_filters_of_the_log(ground: Ground) -> None:
 
 
 async def test_another_accounts_key_is_not_found_by_its_name(ground: Ground) -> None:
-    await ground.store.put_key(replace(OTHERS, name="only-bobs"))
+    await change(ground.store, replace(OTHERS, name="only-bobs"))
     await ground.store.log([row(0, account="acc_2", key="key_2")])
     assert await ids(ground, "token_name=only-bobs") == (0, [])
 
@@ -434,9 +449,9 @@ async def test_usage_of_a_key(ground: Ground) -> None:
 async def test_available_is_the_narrowest_of_the_caps(ground: Ground, narrow: str) -> None:
     limits = {"cap_day_nanos": 5 * NANOS, "cap_month_nanos": 3 * NANOS}
     free = {"cap_day_nanos": None, "cap_month_nanos": None}
-    await ground.store.put_key(replace(KEY, **(limits if narrow == "key" else free)))
-    await ground.store.put_account(replace(ACCOUNT, **(limits if narrow == "account" else free)))
-    await ground.store.put_team(replace(TEAM, **(limits if narrow == "team" else free)))
+    await change(ground.store, replace(KEY, **(limits if narrow == "key" else free)))
+    await change(ground.store, replace(ACCOUNT, **(limits if narrow == "account" else free)))
+    await change(ground.store, replace(TEAM, **(limits if narrow == "team" else free)))
     assert (await ground.get("/api/usage/token"))["data"]["total_available"] == 1_500_000
 
 
@@ -490,7 +505,7 @@ async def test_nobody_is_told_anything(ground: Ground, path: str, accept: str) -
 async def test_a_key_that_is_no_longer_in_force(ground: Ground, changed: Key | Account, word: str) -> None:
     for path in PATHS:
         await ground.get(path)
-    await (ground.store.put_key(changed) if isinstance(changed, Key) else ground.store.put_account(changed))
+    await change(ground.store, changed)
     for path in PATHS:
         _, code = envelope(path, await ground.get(path, 401))
         assert code in {None, word}
@@ -499,19 +514,19 @@ async def test_a_key_that_is_no_longer_in_force(ground: Ground, changed: Key | A
 
 
 async def test_a_key_is_in_force_until_it_expires_and_again_when_enabled(ground: Ground) -> None:
-    await ground.store.put_key(replace(KEY, expires=NOW + 1))
+    await change(ground.store, replace(KEY, expires=NOW + 1))
     assert (await ground.get("/v1/me"))["key"]["expires_at"] == NOW + 1
     assert (await ground.get("/api/usage/token"))["data"]["expires_at"] == NOW + 1
-    await ground.store.put_key(replace(KEY, disabled=True))
+    await change(ground.store, replace(KEY, disabled=True))
     await ground.get("/v1/me", 401)
-    await ground.store.put_key(KEY)
+    await change(ground.store, KEY)
     await ground.get("/v1/me")
 
 
 async def test_a_digest_that_wandered_to_another_key(ground: Ground) -> None:
     await ground.get("/v1/me")
-    await ground.store.put_key(replace(OTHERS, digest=digest_of(b"sk-hr-three")))
-    await ground.store.put_key(replace(KEY, digest=OTHERS.digest))
+    await change(ground.store, replace(OTHERS, digest=digest_of(b"sk-hr-three")))
+    await change(ground.store, replace(KEY, digest=OTHERS.digest))
     await ground.get("/v1/me", 401)
     assert (await ground.get("/v1/me", authorization="Bearer sk-hr-two"))["key"]["id"] == "key_1"
     assert (await ground.get("/v1/me", authorization="Bearer sk-hr-three"))["key"]["id"] == "key_2"
@@ -548,7 +563,7 @@ def test_any_credential_is_bytes_or_none(query: bytes, value: str) -> None:
     [("192.0.2.9", 200), ("::ffff:192.0.2.9", 200), ("2001:db8::1", 200), ("192.0.3.9", 403), ("unix", 403)],
 )
 async def test_a_key_for_some_addresses_only(ground: Ground, address: str, status: int) -> None:
-    await ground.store.put_key(replace(KEY, addresses=("192.0.2.0/24", "2001:db8::/32")))
+    await change(ground.store, replace(KEY, addresses=("192.0.2.0/24", "2001:db8::/32")))
     body = await ground.get("/v1/me", status, x_forwarded_for=address, x_api_key=TOKEN)
     if status == 403:
         assert body["error"]["type"] == "permission_error"
@@ -732,7 +747,7 @@ async def test_the_process_answers_from_the_store_that_others_write(tmp_path: Pa
             for query, total in (("p=1000000", 2), ("model_name=%00", 0), ("token_name=%ED%A0%80", 0)):
                 status, body = await asked(tmp_path, f"/api/log/self?{query}")
                 assert (status, body["data"]["total"], body["data"]["items"]) == (200, total, [])
-            await store.put_key(replace(KEY, disabled=True))
+            await change(store, replace(KEY, disabled=True))
             assert (await asked(tmp_path, "/v1/me"))[0] == 401
 
 

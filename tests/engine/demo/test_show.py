@@ -22,18 +22,39 @@ import psutil
 import pytest
 from rich.console import Console
 
+from adapters.prices import Price
 from adapters.providers import local, scripted
 from engine.config import load
 from engine.demo import show
+from engine.demo.account import CREDIT_NANOS, INPUT_NANOS, OUTPUT_NANOS, Bill
 from engine.demo.child import Child
-from engine.demo.screen import MODELS_SHOWN_MAX, Access, Figures, Screen, snippets
+from engine.demo.screen import MODELS_SHOWN_MAX, Access, Figures, Screen, commands, snippets
 from engine.demo.show import Upstream, configuration, free_port
+from engine.money import dollars
 
-ACCESS = Access("http://127.0.0.1:8080", "sk-hedgerow-key", "demo")
+ACCESS = Access("http://127.0.0.1:8080", "sk-hr-key", "demo", Path("/the place/data"))
 SECONDS_MAX = 120.0
 
 NO_CHILD = cast("Child", None)
 """Rendering a configuration looks at no process."""
+
+
+BILL = re.compile(r"(\d+) tokens in at \$0\.10 a million, (\d+) out at \$0\.40: (\$\S+), (\$\S+) left of \$5\.00")
+
+
+def charge_nanos(input_tokens: int, output_tokens: int) -> int:
+    """What the price makes of tokens; divides without a rest."""
+    return (input_tokens * INPUT_NANOS + output_tokens * OUTPUT_NANOS) // 1_000_000
+
+
+def assert_billed(text: str) -> None:
+    """The line about money is there, and its sums are right."""
+    found = BILL.search(text)
+    assert found is not None, text
+    charged_nanos = charge_nanos(int(found[1]), int(found[2]))
+    assert charged_nanos > 0
+    assert found[3] == dollars(charged_nanos)
+    assert found[4] == dollars(CREDIT_NANOS - charged_nanos)
 
 
 def screen() -> tuple[Screen, io.StringIO]:
@@ -47,7 +68,7 @@ def screen() -> tuple[Screen, io.StringIO]:
 def test_the_curl_snippet_is_one_command_with_a_json_body() -> None:
     words = shlex.split(snippets(ACCESS)["curl"].replace("\\\n", " "))
     assert words[:3] == ["curl", "-N", "http://127.0.0.1:8080/v1/chat/completions"]
-    assert "Authorization: Bearer sk-hedgerow-key" in words
+    assert "Authorization: Bearer sk-hr-key" in words
     body = json.loads(words[words.index("-d") + 1])
     assert (body["model"], body["stream"]) == ("demo", True)
 
@@ -76,8 +97,23 @@ def test_without_a_terminal_nothing_but_lines_is_written() -> None:
     text = output.getvalue()
     assert text.startswith("Loading ...\n\nyou > Why?\nmodel > Because [bold]it[/bold] is.\n\nfirst token after 250 ms")
     assert "3 tokens, 4 tokens/s" in text
-    assert all(code in text for code in snippets(ACCESS).values())
+    assert all(code in text for code in (*snippets(ACCESS).values(), *commands(ACCESS.data).values()))
     assert "\x1b" not in text
+
+
+def test_the_commands_name_the_store_for_a_shell() -> None:
+    (lines,) = commands(ACCESS.data).values()
+    asked = [shlex.split(line) for line in lines.splitlines()]
+    assert all(words[-2:] == ["--data", "/the place/data"] for words in asked)
+    assert [set(words) & {"accounts", "keys", "usage"} for words in asked] == [{"accounts"}, {"keys"}, {"usage"}]
+
+
+def test_the_bill_can_be_worked_out_by_hand() -> None:
+    shown, output = screen()
+    charged_nanos = charge_nanos(40, 77)
+    shown.bill(Bill(40, 77, charged_nanos, CREDIT_NANOS - charged_nanos))
+    said = "40 tokens in at $0.10 a million, 77 out at $0.40: $0.0000348, $4.9999652 left of $5.00\n"
+    assert output.getvalue() == said
 
 
 def test_an_answer_cannot_control_the_terminal() -> None:
@@ -136,10 +172,9 @@ def test_lines_of_a_stream(line: str, event: object) -> None:
 # -- what is written and chosen ----------------------------------------------------------------------------------------
 
 
-def test_the_configuration_is_valid_and_holds_no_secret(tmp_path: Path) -> None:
+def test_the_configuration_is_valid_and_prices_the_model(tmp_path: Path) -> None:
     upstream = Upstream(local.PROVIDER.name, "http://127.0.0.1:40001/v1", local.MODEL, NO_CHILD)
-    text = configuration(8099, "sk-hedgerow-secret", upstream)
-    assert "sk-hedgerow-secret" not in text
+    text = configuration(8099, upstream)
     assert tomllib.loads(text)["models"] == {"demo": {"provider": "local", "model": local.MODEL}}
     path = tmp_path / "hedgerow.toml"
     path.write_text(text)
@@ -147,7 +182,10 @@ def test_the_configuration_is_valid_and_holds_no_secret(tmp_path: Path) -> None:
     assert config.warnings == ()
     assert set(config.providers) == {local.PROVIDER.name, "openai"}
     assert config.providers[local.PROVIDER.name].models == (local.MODEL,)
-    assert [key.id for key in config.keys] == ["demo"]
+    assert config.keys == ()
+    assert config.accounts.required
+    assert config.prices == {f"local/{local.MODEL}": Price(input=INPUT_NANOS, output=OUTPUT_NANOS)}
+    assert [tier.markup_ppm for tier in config.billing.tiers] == [0]
 
 
 def test_a_port_in_use_is_not_chosen() -> None:
@@ -247,12 +285,15 @@ def test_a_real_model_answers_through_the_gateway() -> None:
     assert code == 0, demo_process.text
     assert f"{local.MODEL} > " in demo_process.text
     assert "tokens/s" in demo_process.text
+    assert_billed(demo_process.text)
 
 
-def test_it_serves_on_with_snippets_that_work_and_ends_at_ctrl_c(without_model: dict[str, str]) -> None:
+def test_it_serves_on_with_snippets_that_work_and_ends_at_ctrl_c(without_model: dict[str, str], tmp_path: Path) -> None:
+    users = {"HEDGEROW_DATA": str(tmp_path / "user"), "XDG_DATA_HOME": str(tmp_path / "user"), "HOME": str(tmp_path)}
+    before = set(tmp_path.iterdir())
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with running("--port", str(port), **without_model) as demo_process:
+        with running("--port", str(port), **without_model, **users) as demo_process:
             demo_process.read_until(lambda line: "Ctrl-C" in line)
             text = demo_process.text
             code = text[text.index("from openai import") : text.index("JavaScript")]
@@ -260,10 +301,21 @@ def test_it_serves_on_with_snippets_that_work_and_ends_at_ctrl_c(without_model: 
                 [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
             )
             assert "Say hello" in answer.stdout, answer.stderr
+            asked = [shlex.split(line) for line in text.splitlines() if " --data " in line]
+            told = [
+                subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout for words in asked
+            ]
             assert len(psutil.Process(demo_process.process.pid).children()) == 2
     assert f"No local model, {local.SERVER_PACKAGE} does not work on this platform (no such wheel)." in text
     assert f"Port {port} is in use: serving on " in text
     assert demo_process.process.returncode == 0
+    assert_billed(text)
+    account, keys, usage = told
+    assert "of which workers hold" in account
+    assert text[text.index("API key") :].splitlines()[0][-4:] in keys
+    assert usage.splitlines()[-1].split()[0] == "demo"
+    assert not Path(asked[0][-1]).parent.exists()
+    assert set(tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize("moment", ["Loading", "Starting the gateway"])
