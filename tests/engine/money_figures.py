@@ -315,7 +315,7 @@ async def _loaded(size: Size, placement: Cores, port: int, commit_seconds: float
         growing, steady = await _perform(job, placement), await _perform(job, placement)
         crossing = None
         if across:
-            await trio.sleep((MINUTE_SECONDS - 4 - time.time()) % MINUTE_SECONDS)
+            await trio.sleep((MINUTE_SECONDS - 2 - time.time()) % MINUTE_SECONDS)
             crossing = await _perform(job, placement)
         return Latency(first_ms, growing, steady, crossing)
 

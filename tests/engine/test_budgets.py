@@ -1,4 +1,4 @@
-"""Budgets without a store: windows against the calendar, reservations against a model of what must add up, standings."""
+"""Budgets without a store: windows against the calendar, reservations against a model of their sums, standings."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

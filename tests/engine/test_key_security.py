@@ -1,0 +1,612 @@
+"""Keys and money against somebody who means harm: what is written where, what can be guessed, what can be bypassed."""
+
+import base64
+import os
+import stat
+import string
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, ip_address, ip_network
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import quote_from_bytes
+
+import httpx
+import msgspec
+import psutil
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from werkzeug.datastructures import Headers
+
+from adapters import registry
+from adapters.errors import ClientError
+from adapters.usage import TOKENS_MAX, Usage
+from bench import upstream
+from engine import keyring
+from engine.budgets.allowance import Allowance, Budget, Unit
+from engine.budgets.periods import Period
+from engine.config import Config, Limits, load_document
+from engine.console import account_asked, account_roster
+from engine.console.account_roster import Roster
+from engine.datadir import database, journal
+from engine.exchange import Exchange
+from engine.http1 import Request, RequestParser
+from engine.keyring import Keyring
+from engine.keys import Key as ConfiguredKey
+from engine.keys import digest_of
+from engine.layers.authenticate import credential
+from engine.layers.charge import Meter, open_meter
+from engine.minting import mint
+from engine.principal import is_within
+from engine.router import Router
+from engine.routes import resolve
+from engine.tariff import Tariff
+from engine.treasury import Treasury, enter
+from store.db import open_store
+from store.memory import MemoryStore
+from store.rows import Account, Key, News, TransferKind
+from tests.engine.accounts import CHAT, DOLLAR, PRICES, TOKEN, Shop, error_of, open_account, shop
+from tests.engine.live import document
+from tests.engine.test_account_api import BEARER, PATHS, app_of, fill
+from tests.engine.test_account_api import TOKEN as ANNS
+from tests.engine.test_processes import serving
+
+KEY = Key(id="key_1", account="acc_1", name="first", digest=digest_of(TOKEN.encode()), created=1)
+ACCOUNT = Account(id="acc_1", name="anna", created=1)
+NOBODYS = "sk-hr-" + "z" * 43
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+def request_of(head: bytes, body: bytes = b"") -> Request:
+    """Return the request of a first line and fields, as a worker reads it."""
+    parser = RequestParser(Limits())
+    parser.feed(b"%b\r\nhost: a\r\ncontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+    request = parser.pop()
+    assert request is not None
+    return request
+
+
+# -- which tokens are a key --------------------------------------------------------------------------------------------
+
+
+def keyring_of(*keys: Key, accounts: tuple[Account, ...] = (ACCOUNT,)) -> Keyring:
+    made = Keyring(Config())
+    made.learn(News(version=1, accounts=accounts, keys=keys))
+    return made
+
+
+@st.composite
+def strangers(draw: st.DrawFn) -> bytes:
+    """Tokens that are a key but for a little."""
+    token = TOKEN.encode()
+    at = draw(st.integers(0, len(token)))
+    other = draw(st.binary(min_size=1, max_size=4))
+    made = draw(
+        st.sampled_from(
+            [
+                *(token[:at], token[at:], token[:at] + other + token[at:], token[: at - 1] + other + token[at:]),
+                *(token.swapcase(), token.upper(), token + token, token[::-1], token + b"\0", other + token),
+                *(token.replace(b"sk-hr-", b""), token.replace(b"-", b"_"), digest_of(token), b"%b " % token),
+                *(digest_of(token).hex().encode(), base64.b64encode(token), TOKEN.encode("utf-16"), bytes(32)),
+            ]
+        )
+    )
+    return made if made != token else made + b"x"
+
+
+@given(stranger=strangers() | st.binary(max_size=80))
+async def test_what_is_almost_a_key_is_none(stranger: bytes) -> None:
+    assert keyring_of(KEY).authenticate(TOKEN.encode()) is not None
+    assert keyring_of(KEY).authenticate(stranger) is None
+    store = MemoryStore()
+    await open_account(store)
+    with pytest.raises(ClientError) as refused:
+        await Roster(store).identify(stranger, 2.0, "")
+    assert refused.value.failure.code == "invalid_api_key"
+
+
+ODD = [b"sk-a?b", b"sk-\xff\xfe", "sk-ключ".encode(), b"sk-a+b c"]
+
+
+@pytest.mark.parametrize("token", ODD)
+@given(data=st.data())
+def test_in_the_query_a_token_is_its_bytes_and_no_other_text(token: bytes, data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, len(token)))
+    mutated = token[:at] + data.draw(st.binary(max_size=3) | st.just("€".encode())) + token[at + 1 :]
+    for said in (token, mutated):
+        query = b"a=1&key=" + quote_from_bytes(said, safe="").encode()
+        found = (
+            credential(request_of(b"GET /v1/models?" + query + b" HTTP/1.1")),
+            account_asked.credential(Headers(), query),
+        )
+        assert found == (said or None, said or None)
+
+
+# -- what can be told from a refusal -----------------------------------------------------------------------------------
+
+GUESSES: list[bytes] = [
+    NOBODYS.encode(),
+    TOKEN[:-1].encode(),
+    TOKEN.swapcase().encode(),
+    b"x",
+    b"sk-hr-",
+    b"\xff\xfe\x80",
+    b"'; DROP TABLE keys; --",
+    b"%s" * 100,
+    b"A" * 6_000,
+    digest_of(TOKEN.encode()).hex().encode(),
+]
+SURFACES: list[tuple[str, str, dict[str, Any] | None]] = [
+    ("POST", "/chat/completions", CHAT),
+    ("POST", "/completions", {"model": "scripted", "prompt": "x"}),
+    ("POST", "/responses", {"model": "scripted", "input": "x"}),
+    ("POST", "/messages", {"model": "scripted", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}),
+    ("POST", "/models/scripted:generateContent", {"contents": [{"parts": [{"text": "x"}]}]}),
+    ("GET", "/models", None),
+    ("GET", "/models/scripted", None),
+]
+
+
+async def seen(made: Shop, surface: tuple[str, str, Any], token: bytes) -> tuple[int, list[tuple[str, str]], str]:
+    """Return all of an answer but what tells one request from another."""
+    method, path, body = surface
+    headers = [(b"authorization", b"Bearer " + token)]
+    answer = await made.client.request(method, f"{made.live.base_url}{path}", json=body, headers=headers)
+    number = answer.headers["x-request-id"]
+    shown = [(name, value.replace(number, "ID")) for name, value in answer.headers.items() if name != "date"]
+    return answer.status_code, sorted(shown), answer.text.replace(number, "ID")
+
+
+@pytest.mark.parametrize("surface", SURFACES, ids=[path for _, path, _ in SURFACES])
+@pytest.mark.parametrize("key", [{}, {"disabled": True}, {"expires": 2}, {"addresses": ("10.0.0.0/8",)}])
+async def test_who_guesses_is_told_the_same_whatever_there_is(
+    store: MemoryStore, tmp_path: Path, surface: tuple[str, str, Any], key: dict[str, Any]
+) -> None:
+    async with shop(store, tmp_path, key=key) as made:
+        answers = [await seen(made, surface, guess) for guess in GUESSES]
+        assert answers[0][0] == 401
+        assert "incorrect API key" in answers[0][2]
+        assert all(answer == answers[0] for answer in answers)
+        theirs = await seen(made, surface, TOKEN.encode())
+        assert theirs != answers[0], "who has all of it is told what is wrong with it"
+        assert theirs[0] == {"disabled": 401, "expires": 401, "addresses": 403}.get(*key, 200) if key else 200
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_console_that_is_asked_for_others_knows_nobody(tmp_path: Path, path: str) -> None:
+    app, api = app_of(tmp_path)
+    store = MemoryStore()
+    await fill(store)
+    api.open(store)
+    client = app.test_client()
+
+    async def answer(query: str, **headers: str) -> tuple[int, bytes, list[tuple[str, str]]]:
+        said = await client.get(f"{path}?{query}", headers=headers)
+        return said.status_code, await said.get_data(as_text=False), sorted(said.headers.items())
+
+    refusals = [await answer("", authorization=f"Bearer {guess}") for guess in ("x", NOBODYS, ANNS[:-1], ANNS.upper())]
+    assert refusals[0][0] == 401
+    assert refusals == [refusals[0]] * len(refusals)
+    for name in ("id", "name", "username", "user_id", "account", "key_id", "token_name", "group"):
+        there = [await answer(f"{name}={value}", **BEARER) for value in ("acc_2", "bob", "key_2", "team_1")]
+        absent = await answer(f"{name}=nobody-at-all", **BEARER)
+        assert there == [absent] * len(there)
+        assert b"bob" not in absent[1]
+    plain = await answer("", **BEARER)
+    for name in ("new-api-user", "x-user-id", "x-forwarded-user", "cookie"):
+        assert await answer("", **BEARER, **{name: "acc_2"}) == plain
+
+
+# -- what a look-up does -----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Steps:
+    """What was computed, by name, and of how many bytes."""
+
+    taken: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
+
+    def watch(self, monkeypatch: pytest.MonkeyPatch, module: Any, *names: str) -> None:
+        for name in names:
+            monkeypatch.setattr(module, name, self._counted(name, getattr(module, name)))
+
+    def _counted(self, name: str, function: Any) -> Any:
+        def counted(*arguments: Any, **options: Any) -> Any:
+            self.taken.append((name, tuple(len(each) for each in arguments if isinstance(each, bytes))))
+            return function(*arguments, **options)
+
+        return counted
+
+    def of(self) -> list[tuple[str, tuple[int, ...]]]:
+        taken, self.taken = self.taken, []
+        return taken
+
+
+class CountedKeys(dict[bytes, Any]):
+    """An index that notes how often it is asked."""
+
+    asked = 0
+
+    def get(self, key: bytes, default: Any = None) -> Any:
+        self.asked += 1
+        return super().get(key, default)
+
+
+def many(count: int) -> tuple[Key, ...]:
+    return (KEY, *(replace(KEY, id=f"k{i}", name=f"n{i}", digest=digest_of(b"%d" % i)) for i in range(count)))
+
+
+@pytest.mark.parametrize("count", [0, 500])
+def test_a_look_up_takes_the_same_steps_whether_or_not_there_is_a_key(
+    monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    steps, keys = Steps(), keyring_of(*many(count))
+    steps.watch(monkeypatch, keyring, "sha256", "compare_digest")
+    index = keys._keys = CountedKeys(keys._keys)
+    expected = [("sha256", (len(TOKEN),)), ("compare_digest", (32, 32))]
+    for token in (TOKEN, NOBODYS, TOKEN.swapcase(), TOKEN):
+        keys.authenticate(token.encode())
+        assert steps.of() == expected
+    assert index.asked == 4
+
+
+@pytest.mark.parametrize("count", [0, 500])
+async def test_a_roster_takes_the_same_steps_whether_or_not_there_is_a_key(
+    monkeypatch: pytest.MonkeyPatch, store: MemoryStore, count: int
+) -> None:
+    await store.put_account(ACCOUNT)
+    for key in many(count):
+        await store.put_key(key)
+    roster, steps = Roster(store), Steps()
+    await roster.identify(TOKEN.encode(), 2.0, "")
+    steps.watch(monkeypatch, account_roster, "digest_of", "compare_digest", "Principal")
+    await roster.identify(TOKEN.encode(), 2.0, "")
+    expected = steps.of()
+    assert [name for name, _ in expected] == ["digest_of", "Principal", "compare_digest"]
+    for token in (NOBODYS, TOKEN.swapcase()):
+        with pytest.raises(ClientError):
+            await roster.identify(token.encode(), 2.0, "")
+        assert steps.of() == expected
+
+
+# -- which models there are --------------------------------------------------------------------------------------------
+
+ASKED_AS: list[tuple[str, dict[str, Any]]] = [
+    ("/chat/completions", {"messages": CHAT["messages"]}),
+    ("/completions", {"prompt": "x"}),
+    ("/responses", {"input": "x"}),
+    ("/messages", {"max_tokens": 5, "messages": CHAT["messages"]}),
+    ("/messages/count_tokens", {"messages": CHAT["messages"]}),
+    ("/models/{}:generateContent", {"contents": [{"parts": [{"text": "x"}]}]}),
+    ("/models/{}:countTokens", {"contents": [{"parts": [{"text": "x"}]}]}),
+]
+
+
+GROUPS: dict[str, Any] = {"few": {"models": ["sc*"]}}
+LIMITED: list[dict[str, Any]] = [
+    {"groups": GROUPS, "account": {"group": "few"}},
+    {"groups": GROUPS, "key": {"group": "few"}},
+    {"account": {"group": "a group that is gone"}},
+    {"key": {"models": ("sc*",)}},
+]
+
+
+@pytest.mark.parametrize("sections", LIMITED)
+async def test_a_model_that_is_hidden_is_one_that_does_not_exist(
+    store: MemoryStore, tmp_path: Path, sections: dict[str, Any]
+) -> None:
+    restricted = {"scripted-1": {"kind": "compatible", "models": ["scripted"], "restrict": True, "key": "sk-upstream"}}
+    async with upstream.running() as server:
+        restricted["scripted-1"]["base_url"] = server.base_url
+        async with shop(store, tmp_path, providers=restricted, **sections) as made:
+
+            async def said(path: str, body: dict[str, Any] | None, model: str) -> tuple[int, list[str], str]:
+                surface = ("POST", path.format(model), body and {**body, "model": model})
+                status, headers, text = await seen(made, surface if body else ("GET", *surface[1:]), TOKEN.encode())
+                return status, [name for name, _ in headers], text.replace(model, "NAME")
+
+            for path, body in (*ASKED_AS, ("/models/{}", None)):
+                if "{}" in path and body is not None:
+                    body = {key: value for key, value in body.items() if key != "model"}
+                hidden, unknown = await said(path, body, "fast"), await said(path, body, "fist")
+                assert hidden == unknown
+                assert hidden[0] == 404
+                if "gone" not in str(sections):
+                    assert await said(path, body, "scfast") == unknown, "one that it might have, were there one"
+            assert server.log == []
+
+
+@pytest.mark.parametrize("sections", LIMITED)
+@pytest.mark.parametrize("path", ["/v1/models", "/anthropic/v1/models", "/v1beta/models", "/compatible/v1/models"])
+async def test_a_model_that_is_hidden_is_not_listed(
+    store: MemoryStore, tmp_path: Path, path: str, sections: dict[str, Any]
+) -> None:
+    async with shop(store, tmp_path, **sections) as made:
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        listed = (await made.client.get(made.live.origin + path, headers=headers)).text
+        assert "fast" not in listed
+        assert ("scripted" in listed) is ("gone" not in str(sections))
+        headers = {"authorization": f"Bearer {made.live.key}"}
+        everything = (await made.client.get(made.live.origin + path, headers=headers)).text
+        assert "fast" in everything
+        assert "scripted" in everything
+
+
+# -- where a request comes from ----------------------------------------------------------------------------------------
+
+CLAIMS = ("x-forwarded-for", "forwarded", "x-real-ip", "cf-connecting-ip", "true-client-ip", "x-client-ip")
+
+
+@pytest.mark.parametrize(("network", "status"), [("10.0.0.0/8", 403), ("127.0.0.0/8", 200), ("::1/128", 403)])
+async def test_an_address_is_the_connections_whatever_a_request_claims(
+    store: MemoryStore, tmp_path: Path, network: str, status: int
+) -> None:
+    async with shop(store, tmp_path, key={"addresses": (network,)}) as made:
+        for claimed in ("10.1.1.1", "for=10.1.1.1;by=127.0.0.1", "::1", "127.0.0.1, 10.1.1.1"):
+            headers = {"authorization": f"Bearer {TOKEN}", **dict.fromkeys(CLAIMS, claimed)}
+            answer = await made.client.post(f"{made.live.base_url}/chat/completions", json=CHAT, headers=headers)
+            assert answer.status_code == status
+        treasury = made.live.gateway.treasury
+        assert treasury is not None
+        await treasury.log.flush()
+        assert {row.address for row in store._requests.values()} <= {"127.0.0.1"}  # refused ones leave no row
+
+
+@given(address=st.ip_addresses(v=4), length=st.integers(0, 32), other=st.ip_addresses(v=4))
+def test_an_address_is_the_same_by_its_mapped_name(address: IPv4Address, length: int, other: IPv4Address) -> None:
+    network = ip_network((int(other) >> (32 - length) << (32 - length), length))
+    for spelled in (f"::ffff:{address}", f"0:0:0:0:0:FFFF:{int(address) >> 16:x}:{int(address) & 0xFFFF:x}"):
+        assert is_within(spelled, (network,)) == is_within(str(address), (network,)) == (address in network)
+    # Other ways to put an address into another one are for routers, and anybody may have one.
+    for embedded in (
+        f"::{address}",
+        f"64:ff9b::{address}",
+        f"2002:{int(address) >> 16:x}:{int(address) & 0xFFFF:x}::1",
+    ):
+        assert ip_address(embedded).version == 6
+        assert not is_within(embedded, (network,))
+
+
+@given(st.text(max_size=20))
+def test_what_is_no_address_is_in_no_network(text: str) -> None:
+    assert not is_within(f"x{text}", (ip_network("0.0.0.0/0"), ip_network("::/0")))
+
+
+# -- what a request may cost -------------------------------------------------------------------------------------------
+
+NUMBERS = [
+    *("0", "1", "-1", "-9223372036854775808", "9223372036854775807", "9223372036854775808", "18446744073709551616"),
+    *("1e3", "1e308", "1e400", "-1e400", "0.1", "-0.0", "16.0", "true", "false", "null", '"7"', '"-7"', "[]", "[9]"),
+    *("{}", '{"a":1}', "-0", "9" * 400, "-" + "9" * 400, "1" + "0" * 5000, '"\\u0000"', "NaN", "Infinity"),
+]
+numbers = st.sampled_from(NUMBERS) | st.integers().map(str) | st.floats(allow_nan=False, allow_infinity=False).map(repr)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How one dialect is asked: its path, what it must say, and what says how much there may be."""
+
+    path: bytes
+    rest: str
+    limits: tuple[str, ...]
+    choices: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
+    """Where these stand, any of it."""
+
+
+MESSAGES = '"messages":[{"role":"user","content":"x"}]'
+DIALECTS = {
+    "chat": Asked(b"/v1/chat/completions", MESSAGES, ("max_tokens", "max_completion_tokens"), ("n",)),
+    "legacy": Asked(b"/v1/completions", '"prompt":"x"', ("max_tokens",), ("n", "best_of")),
+    "responses": Asked(b"/v1/responses", '"input":"x"', ("max_output_tokens",)),
+    "messages": Asked(b"/v1/messages", MESSAGES, ("max_tokens",)),
+    "gemini": Asked(
+        b"/v1beta/models/scripted:generateContent",
+        '"contents":[{"parts":[{"text":"x"}]}]',
+        ("maxOutputTokens", "max_output_tokens"),
+        ("candidateCount", "candidate_count"),
+        ("generationConfig", "generation_config"),
+    ),
+}
+
+
+@st.composite
+def bodies(draw: st.DrawFn, asked: Asked) -> bytes:
+    """Bodies that set limits as no honest client does, some of them several times."""
+    members = st.tuples(st.sampled_from(asked.limits + asked.choices), numbers).map('"{0[0]}":{0[1]}'.format)
+    said = draw(st.lists(members, max_size=4))
+    if asked.inside:
+        names = draw(st.lists(st.sampled_from(asked.inside), min_size=1, max_size=3))
+        said = [f'"{name}":{{{",".join(draw(st.permutations(said)))}}}' for name in names]
+    stated = [asked.rest, *([] if asked.inside else ['"model":"scripted"'])]
+    return ("{" + ",".join(draw(st.permutations([*stated, *said]))) + "}").encode()
+
+
+class Counter:
+    """Where exchanges are charged: one account in a store of its own, without a gateway around."""
+
+    def __init__(self, treasury: Treasury, config: Config, kept: MemoryStore) -> None:
+        self.treasury = treasury
+        self.store = kept
+        self.router = Router(config, now=trio.current_time)
+        self.keys = keyring_of()
+
+    async def open(self, keys: Keyring, path: bytes, body: bytes) -> Meter:
+        """Reserve what a request may come to. Raises `ClientError`."""
+        match = resolve("POST", path)
+        assert match is not None
+        exchange = Exchange(request_of(b"POST " + path + b" HTTP/1.1", body), match, trio.current_time(), "127.0.0.1")
+        principal = keys.authenticate(TOKEN.encode())
+        assert principal is not None
+        exchange.principal = principal
+        dialect = registry.dialect(match.surface.dialect)
+        asked = dialect.parse_request(body, match.argument, b"")
+        exchange.model, exchange.id = asked.model, self.treasury.fresh_id()
+        return await open_meter(self.treasury, exchange, dialect, asked, self.router.resolve(asked.model))
+
+
+@asynccontextmanager
+async def counter(credit: int, **key: Any) -> AsyncIterator[tuple[Counter, Keyring]]:
+    """Charge for the length of the block; then the books must add up and nothing be leased."""
+    kept = MemoryStore()
+    await open_account(kept, credit=credit, key=key)
+    config = load_document(document("http://127.0.0.1:9/v1", prices=PRICES, billing={"tiers": []}), {})
+    keys = Keyring(config)
+    with TemporaryDirectory() as directory:
+        treasury = await enter(kept, Path(directory), keys, config, slot=0)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(treasury.run)
+            made = Counter(treasury, config, kept)
+            yield made, keys
+            made.router.close()
+            await treasury.say_farewell()
+            nursery.cancel_scope.cancel()
+    assert await kept.check() == []
+    assert await kept.leases() == []
+
+
+def allowances(treasury: Treasury) -> Iterator[Allowance]:
+    return iter(treasury.lender._allowances.values())
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+async def test_no_request_reserves_less_than_nothing_or_more_than_there_is(name: str, data: st.DataObject) -> None:
+    asked = DIALECTS[name]
+    credit = data.draw(st.sampled_from([0, 1, 300_000, DOLLAR]))
+    counts = st.integers(0, TOKENS_MAX) | st.sampled_from([0, 1, 10, 1_000, TOKENS_MAX])
+    async with counter(credit, tokens_per_minute=100_000) as (made, keys):
+        meters: list[Meter] = []
+        for body in data.draw(st.lists(bodies(asked), min_size=1, max_size=6)):
+            try:
+                meter = await made.open(keys, asked.path, body)
+            except ClientError as exc:
+                assert exc.failure.status in {400, 402, 429}
+                continue
+            meters.append(meter)
+            reservation = meter._reservation
+            assert reservation is not None
+            assert type(reservation.nanos) is type(reservation.tokens) is int
+            assert 0 < reservation.nanos <= credit
+            assert 0 < reservation.tokens
+        assert sum(meter._reservation.nanos for meter in meters if meter._reservation) <= credit
+        candidate = made.router.resolve("scripted").candidates[0]
+        for meter in meters:
+            if data.draw(st.booleans()):
+                meter.settle(Usage(data.draw(counts), data.draw(counts)), candidate)
+            meter.close()
+        assert all(each.free >= 0 and each.free < 2**63 for each in allowances(made.treasury))
+        assert await made.treasury.bookkeeper.book()
+        balance = (await made.store.balance("acc_1")).balance_nanos
+        charged = [each.amount_nanos for each in await made.store.transfers() if each.kind == TransferKind.SETTLEMENT]
+        assert all(amount >= 0 for amount in charged)
+        assert balance == credit - sum(charged)
+        assert balance >= 0
+
+
+RESERVED = 8_192
+"""Of an answer whose request sets no limit, by default."""
+
+WORST: list[tuple[str, str, int]] = [
+    ("chat", '"max_tokens":10', 10),
+    ("chat", '"max_tokens":1,"max_completion_tokens":1000', 1000),
+    ("chat", '"max_tokens":1000,"max_completion_tokens":1', 1000),
+    ("chat", '"max_tokens":1,"max_tokens":1000', 1000),
+    ("chat", '"max_tokens":10,"n":4', 40),
+    ("chat", '"max_tokens":10,"n":4.0', 40),
+    ("chat", '"n":4', 4 * RESERVED),
+    ("chat", '"max_tokens":"10"', RESERVED),
+    ("chat", '"max_tokens":-10', RESERVED),
+    ("legacy", '"max_tokens":10,"n":4', 40),
+    ("responses", '"max_output_tokens":10', 10),
+    ("messages", '"max_tokens":10', 10),
+    ("gemini", '"generationConfig":{"maxOutputTokens":10,"candidateCount":4}', 40),
+    ("gemini", '"generationConfig":{"candidateCount":4}', 4 * RESERVED),
+    ("gemini", '"generationConfig":{"maxOutputTokens":1,"max_output_tokens":1000}', 1000),
+    ("gemini", '"generationConfig":{"maxOutputTokens":1},"generation_config":{"maxOutputTokens":1000}', 1000),
+    ("gemini", '"generationConfig":{},"generation_config":{"candidate_count":4,"max_output_tokens":10}', 40),
+]
+
+
+@pytest.mark.parametrize(("name", "limits", "tokens"), WORST)
+async def test_what_is_reserved_is_the_most_that_the_request_lets_an_answer_have(
+    name: str, limits: str, tokens: int
+) -> None:
+    asked = DIALECTS[name]
+    stated = "" if asked.inside else '"model":"scripted",'
+    body = f"{{{stated}{asked.rest},{limits}}}".encode()
+    async with counter(DOLLAR) as (made, keys):
+        meter = await made.open(keys, asked.path, body)
+        assert meter._reservation is not None
+        prompt = meter._reservation.nanos - tokens * 2_000
+        meter.close()
+        assert 0 < prompt < 1_000 * len(body)
+
+
+async def test_requests_beyond_all_measure_leave_a_worker_as_it_was() -> None:
+    async with counter(DOLLAR) as (made, keys):
+        for _ in range(100):
+            with pytest.raises(ClientError) as refused:
+                await made.open(keys, DIALECTS["chat"].path, b'{"model":"scripted","messages":[],"max_tokens":1e300}')
+            assert refused.value.failure.code == "insufficient_balance"
+        for allowance in allowances(made.treasury):
+            assert allowance._slice < 2**63
+        (await made.open(keys, DIALECTS["chat"].path, b'{"model":"scripted","messages":[],"max_tokens":5}')).close()
+
+
+def test_slices_do_not_grow_without_end() -> None:
+    allowance = Allowance(Budget("b", Unit.MONEY, Period.ALWAYS, None, "balance"), 0)
+    assert all(0 < allowance.slice_for(5, 1.0) < 2**63 for _ in range(500))
+
+
+GENERATES = [
+    "scripted:generateContent",
+    "scripted%3AgenerateContent",
+    "scripted:generate%43ontent",
+    "scripted:%67enerateContent",
+    "scripted:streamGenerateContent?alt=sse",
+    "scripted%3astream%47enerateContent",
+    "models%2Fscripted:generateContent%20",
+    "scripted:generateContent/",
+    "scripted:countTokens%00:generateContent",
+    "scripted:countTokens:generateContent",
+    "scripted%3AcountTokens:generateContent",
+]
+
+
+@pytest.mark.parametrize("below", ["/v1beta/models/", "/v1/models/", "/compatible/v1beta/models/", "/api/v1/models/"])
+@pytest.mark.parametrize("target", GENERATES)
+async def test_an_answer_is_paid_for_however_its_path_is_written(
+    store: MemoryStore, tmp_path: Path, below: str, target: str
+) -> None:
+    async with upstream.running() as vendor:
+        provider = {"kind": "gemini", "base_url": vendor.base_url, "models": ["scripted"], "key": "sk-upstream"}
+        sections = {"providers": {"scripted-1": provider}, "models": {"fast": None}}
+        async with shop(store, tmp_path, credit=0, providers=sections["providers"]) as made:
+            headers = {"x-goog-api-key": TOKEN}
+            body = {"contents": [{"parts": [{"text": "x"}]}]}
+            answer = await made.client.post(f"{made.live.origin}{below}{target}", json=body, headers=headers)
+            assert answer.status_code in {400, 402, 404}
+            assert vendor.log == []
+
+
+@given(argument=st.text(alphabet="%3Aa:43generateContentcountTokens/", max_size=30) | st.sampled_from(GENERATES))
+def test_what_is_read_as_a_generation_is_charged_as_one(argument: str) -> None:
+    dialect = registry.dialect("gemini")
+    path = argument.partition("?")[0].encode()
+    try:
+        asked = dialect.parse_request(b"{}", path, b"")
+    except ClientError:
+        return
+    generates = getattr(asked, "action", "") in {"generateContent", "streamGenerateContent"}
+    assert dialect.is_generation(path) is generates
