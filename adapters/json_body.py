@@ -9,6 +9,7 @@ What a refusal looks like is not known here: each dialect hands over the functio
 """
 
 from collections.abc import Callable
+from math import inf
 
 import msgspec
 from msgspec import Raw
@@ -54,7 +55,7 @@ def read(body: bytes, refuse: Refuse, *, not_json: str = NOT_JSON) -> tuple[Memb
 
 
 def field(fields: Members, name: str, refuse_depth: Refuse) -> object:
-    """Decode one member; an absent one is None, like a null.
+    """Decode one member; an absent one is None, like a null, and one that holds a number beyond all bounds infinite.
 
     Raises what `refuse_depth` makes of the name when the member is nested deeper than can be read.
     """
@@ -63,6 +64,8 @@ def field(fields: Members, name: str, refuse_depth: Refuse) -> object:
         return None
     try:
         return msgspec.json.decode(raw)
+    except msgspec.ValidationError:
+        return inf  # JSON sets no bounds to its numbers (RFC 8259, section 6), the decoder does
     except RecursionError as exc:
         raise refuse_depth(name) from exc
 

@@ -16,16 +16,14 @@ _DIGITS_MAX = 16
 _ANYTHING = msgspec.json.Decoder()
 
 
-def least(fields: Mapping[str, Raw], names: tuple[str, ...]) -> int | None:
-    """Return the least of the limits that members of these names set, None where none does."""
-    least_limit = None
-    for name in names:
-        raw = fields.get(name)
-        if raw is not None:
-            limit = _number(raw)
-            if limit > 0 and (least_limit is None or limit < least_limit):
-                least_limit = limit
-    return least_limit
+def greatest(fields: Mapping[str, Raw], names: tuple[str, ...]) -> int | None:
+    """Return the greatest of the limits that members of these names set, None where none does.
+
+    Which of two an upstream goes by is its own affair; by the smaller one a client could have an answer that it has
+    nothing to pay with.
+    """
+    limits = [limit for name in names if (raw := fields.get(name)) is not None and (limit := _number(raw)) > 0]
+    return max(limits, default=None)
 
 
 def _number(raw: Raw) -> int:

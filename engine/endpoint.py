@@ -85,6 +85,20 @@ class Endpoint:
         """Return where the provider serves a dialect that it speaks."""
         return self._paths[dialect]
 
+    def session_path(self, kind: str) -> str | None:
+        """Return where the provider has a kind of WebSocket session, None when it has none."""
+        path = dict(self.config.sessions).get(kind)
+        return None if path is None else self._base_path + path
+
+    def session_headers(self, credential: int = 0) -> list[tuple[bytes, bytes]]:
+        """Return what signs a handshake, and what the operator has every request carry."""
+        return [header for header in self._headers("GET", stream=False, credential=credential) if header[0] != b"host"]
+
+    @property
+    def authority(self) -> str:
+        """Host and port as a request names them."""
+        return self.config.base_url.authority
+
     def classify(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> tuple[Failure, bool]:
         """Return what an error answer of this provider means, and whether another attempt may succeed."""
         failure = self.config.provider.failure(status, headers, body)
@@ -138,6 +152,10 @@ class Endpoint:
         return partial(connect, tls=tls, proxy=proxy)
 
     def _render_fields(self, method: str, *, stream: bool, credential: int) -> bytes:
+        headers = self._headers(method, stream=stream, credential=credential)
+        return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+    def _headers(self, method: str, *, stream: bool, credential: int) -> list[tuple[bytes, bytes]]:
         config = self.config
         key = config.keys[credential].reveal() if config.keys else None
         headers: dict[bytes, bytes] = {
@@ -151,7 +169,7 @@ class Endpoint:
         headers.update(config.provider.headers)
         headers.update(config.provider.sign(key))
         headers.update((name.encode("ascii"), value.reveal().encode("latin-1")) for name, value in config.headers)
-        return b"".join(b"%b: %b\r\n" % header for header in headers.items())
+        return list(headers.items())
 
 
 def _upstream(limits: Limits) -> dict[str, object]:

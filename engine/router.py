@@ -137,8 +137,7 @@ class Router:
             else:
                 endpoint = self._default
             if endpoint is None or not endpoint.serves(model):
-                message = f"the model {name!r} does not exist, or no configured provider serves it"
-                raise ClientError(Failure(404, Kind.NOT_FOUND, message, code="model_not_found", param="model"))
+                raise no_such_model(name)
         route = self._recent.find(endpoint.name, model)
         if route is None:
             route = self._direct_route(endpoint, model, {})

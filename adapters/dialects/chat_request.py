@@ -14,6 +14,7 @@ from adapters import json_body
 from adapters.body_fields import field, read_model, read_stream, too_deep, unreadable, wrong_type
 from adapters.dialects import Request
 from adapters.dialects.chat_tokens import TOKEN_PREFIX, without_tokens
+from adapters.usage import count
 
 _DECODER = msgspec.json.Decoder(dict[str, Raw])
 _ENCODER = msgspec.json.Encoder()
@@ -30,7 +31,7 @@ def parse_request(body: bytes, argument: bytes = b"", query: bytes = b"") -> Req
         model=model,
         stream=stream,
         usage_wanted=_usage_wanted(fields),
-        choices=choices if type(choices) is int and choices > 0 else 1,
+        choices=max(count(choices), 1),  # 2.0 too: there are servers that take it for 2
         fields=fields,
         body=body,
     )

@@ -18,5 +18,5 @@ def has_side_effects(request: Request) -> bool:
 
 def output_tokens_max(request: Request) -> int | None:
     """Return how many tokens the request lets all its answers have together."""
-    limit = output_limit.least(request.fields, ("max_completion_tokens", "max_tokens"))
+    limit = output_limit.greatest(request.fields, ("max_completion_tokens", "max_tokens"))
     return None if limit is None else limit * max(request.choices, 1)

@@ -42,7 +42,7 @@ def render_answer(collector: Collector) -> bytes:
 
 def estimated_count(argument: bytes, tokens: int) -> bytes | None:
     """Return the answer of countTokens, None when the path asks for something else."""
-    if argument.rpartition(b":")[2] != COUNT.encode():
+    if asked_action(argument) != COUNT:
         return None
     return _ENCODER.encode({"totalTokens": tokens})
 

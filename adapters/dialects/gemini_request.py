@@ -55,12 +55,19 @@ class GeminiRequest(Request, frozen=True):
 
 def is_generation(argument: bytes) -> bool:
     """Whether what the path asks for is a generation; anything else is a unary question about one."""
-    return argument.rpartition(b":")[2] in {GENERATE.encode(), STREAM.encode()}
+    return asked_action(argument) in {GENERATE, STREAM}
 
 
 def wants_array(argument: bytes, query: bytes) -> bool:
     """Whether path and query ask for a stream as one JSON array."""
-    return argument.rpartition(b":")[2] == STREAM.encode() and _alt(query) != "sse"
+    return asked_action(argument) == STREAM and _alt(query) != "sse"
+
+
+def asked_action(argument: bytes) -> str:
+    """Return what the path asks of its model: the same word however it is percent-encoded, or what is billed as a
+    generation would not be what is asked for.
+    """
+    return _text(argument).rpartition(":")[2]
 
 
 def parse_request(body: bytes, argument: bytes = b"", query: bytes = b"") -> GeminiRequest:
@@ -126,7 +133,7 @@ def _unreadable(message: str) -> ClientError:
 
 
 def _target(argument: bytes) -> tuple[str, str]:
-    text = unquote(argument.decode("ascii", "replace"), errors="replace")
+    text = _text(argument)
     model, _, action = text.rpartition(":")
     if action not in ACTIONS or not model:
         shown = text if len(text) < 200 else text[:200] + "…"
@@ -141,6 +148,10 @@ def _target(argument: bytes) -> tuple[str, str]:
     return model, action
 
 
+def _text(argument: bytes) -> str:
+    return unquote(argument.decode("ascii", "replace"), errors="replace")
+
+
 def _alt(query: bytes) -> str:
     """Return how the answer is to be written; the last `alt` counts, as Google has it."""
     if b"alt" not in query:
@@ -150,13 +161,14 @@ def _alt(query: bytes) -> str:
 
 
 def _choices(fields: Mapping[str, Raw]) -> int:
+    most = 1
     for configuration in map(fields.get, _CONFIGURATIONS):
         members = {} if configuration is None else _members(configuration)
         for value in map(members.get, _CANDIDATE_COUNTS):
             digits = b"" if value is None else bytes(value)
             if digits.isdigit() and len(digits) < 5:
-                return max(int(digits), 1)
-    return 1
+                most = max(most, int(digits))
+    return most
 
 
 def _renamed(fields: dict[str, Raw], model: str) -> dict[str, Raw]:

@@ -35,6 +35,7 @@ def has_side_effects(request: Request) -> bool:
 
 def output_tokens_max(request: Request) -> int | None:
     """Return how many tokens the request lets all its answers have together."""
+    limits = []
     for name in ("generationConfig", "generation_config"):
         raw = request.fields.get(name, NOTHING)
         if says(raw):
@@ -42,7 +43,7 @@ def output_tokens_max(request: Request) -> int | None:
                 members = _MEMBERS.decode(raw)
             except (msgspec.DecodeError, RecursionError):
                 continue
-            limit = output_limit.least(members, ("maxOutputTokens", "max_output_tokens"))
+            limit = output_limit.greatest(members, ("maxOutputTokens", "max_output_tokens"))
             if limit is not None:
-                return limit * max(request.choices, 1)
-    return None
+                limits.append(limit)
+    return max(limits) * max(request.choices, 1) if limits else None

@@ -28,4 +28,4 @@ def has_side_effects(request: Request) -> bool:
 
 def output_tokens_max(request: Request) -> int | None:
     """Return how many tokens the request lets its answer have."""
-    return output_limit.least(request.fields, ("max_output_tokens",))
+    return output_limit.greatest(request.fields, ("max_output_tokens",))

@@ -29,6 +29,9 @@ RETRYABLE_STATUSES = frozenset({402, 408, 409, 425, 429})
 REQUEST_FAULTS = frozenset({Kind.INVALID_REQUEST, Kind.NOT_FOUND, Kind.TOO_LARGE, Kind.UNPROCESSABLE})
 """The kinds that no other attempt changes, also where a vendor gives them a status above 500."""
 
+SESSIONS = {"realtime": "/realtime", "responses": "/responses"}
+"""The kinds of WebSocket sessions, each with its usual path below the base URL."""
+
 _DO_NOT_RETRY = (b"x-should-retry", b"false")
 
 
@@ -105,6 +108,8 @@ class Provider:
     title: str
     dialects: tuple[tuple[str, str], ...]
     """The dialects it speaks, each with the path below the base URL; the preferred one first."""
+    sessions: tuple[tuple[str, str], ...] = ()
+    """The kinds of WebSocket sessions it has, each with its path."""
     base_url: str | None = None
     base_url_env: str | None = None
     key_env: str | None = None

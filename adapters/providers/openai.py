@@ -8,5 +8,6 @@ PROVIDER = Provider(
     base_url="https://api.openai.com/v1",
     base_url_env="OPENAI_BASE_URL",
     key_env="OPENAI_API_KEY",
+    sessions=(("realtime", "/realtime"), ("responses", "/responses")),
     dialects=(("chat", "/chat/completions"), ("responses", "/responses")),
 )

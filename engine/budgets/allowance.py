@@ -14,6 +14,9 @@ from store.rows import Grant
 SLICE_MIN = 8
 """How many times what is needed a lease asks for at least; the store decides what it may have."""
 
+SLICE_MAX = 1 << 62
+"""Beyond all that a store can hold: what doubles again and again would never end."""
+
 HURRY_SECONDS = 2.0
 """A slice that lasted for less than this was too small."""
 
@@ -80,7 +83,7 @@ class Allowance:
         """Return how much to ask for when `need` is lacking, or nothing is yet (0): twice as much in a hurry."""
         self._need = need or self._need
         hurried = now - self._asked < HURRY_SECONDS
-        self._slice = max(self._slice * 2 if hurried else self._slice // 2, self._need * SLICE_MIN)
+        self._slice = min(max(self._slice * 2 if hurried else self._slice // 2, self._need * SLICE_MIN), SLICE_MAX)
         self._asked = now
         return self._slice
 

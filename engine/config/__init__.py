@@ -147,6 +147,7 @@ def load_document(document: Mapping[str, object], environ: Mapping[str, str], *,
         groups=MappingProxyType(groups),
         prices=MappingProxyType(prices),
         rates=MappingProxyType(rates),
+        realtime=options.realtime,
         path=path,
         warnings=findings.warnings,
     )

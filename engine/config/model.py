@@ -19,6 +19,7 @@ from engine.config.addresses import BaseUrl, Listen, TcpListen
 from engine.config.findings import Problem
 from engine.config.money_options import BillingBase, Rates, StoreBase
 from engine.config.options import Limits, ServerBase, Timeouts
+from engine.config.realtime_options import RealtimeOptions
 from engine.keys import Key
 from engine.money import NANOS
 from engine.secrets import Secret
@@ -78,7 +79,7 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One configured provider: `name` is the operator's, `provider` describes its kind.
 
     `keys` are its credentials, none where it needs none. `dialects` are what it is asked in, each with the path below
-    the base URL, the preferred one first.
+    the base URL, the preferred one first; `sessions` are the WebSocket sessions it has, in the same form.
     `headers` are lower-cased names with their values, sent with every request. `proxy` as a `Secret` is a proxy's URL,
     which may hold a password. `ca_digest` is of the file's content, so that certificates replaced under the same path
     make another value, and a reload takes them.
@@ -88,6 +89,7 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
     provider: Provider
     base_url: BaseUrl
     dialects: tuple[tuple[str, str], ...]
+    sessions: tuple[tuple[str, str], ...] = ()
     keys: tuple[Secret, ...] = ()
     models: tuple[str, ...] = ()
     restrict: bool = False
@@ -199,5 +201,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     groups: Mapping[str, Group] = MappingProxyType({DEFAULT_GROUP.name: DEFAULT_GROUP})
     prices: Mapping[str, Price] = {}
     rates: Mapping[str, Rates] = {}
+    realtime: RealtimeOptions = RealtimeOptions()
     path: Path | None = None
     warnings: tuple[Problem, ...] = ()

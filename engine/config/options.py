@@ -23,6 +23,7 @@ from engine.config.money_options import (
     StoreOptions,
     TierOptions,
 )
+from engine.config.realtime_options import RealtimeOptions
 
 SECONDS_MAX = 31_536_000
 """A year: beyond it a number of seconds is a number of something else."""
@@ -207,6 +208,9 @@ class ProviderOptions(Section, frozen=True, kw_only=True):
     dialects: Annotated[
         tuple[str, ...] | None, about("what the server speaks, the preferred one first; default: the kind's")
     ] = None
+    sessions: Annotated[
+        tuple[str, ...] | None, about("WebSocket sessions the server has, `realtime`, `responses`; default: the kind's")
+    ] = None
     models: Annotated[tuple[str, ...], about("upstream model names served as bare names")] = ()
     restrict: Annotated[bool, about("serve only the models listed")] = False
     discover: Annotated[bool, about("ask the provider for its model list, unless models gives it")] = True
@@ -262,6 +266,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     groups: dict[str, GroupOptions] = {}
     prices: dict[str, PriceOptions] = {}
     rates: dict[str, Rates] = {}
+    realtime: RealtimeOptions = RealtimeOptions()
 
 
 SECTIONS: tuple[tuple[str, type[Section]], ...] = (
@@ -278,6 +283,7 @@ SECTIONS: tuple[tuple[str, type[Section]], ...] = (
     ("groups.NAME", GroupOptions),
     ("prices.NAME", PriceOptions),
     ("rates.NAME", Rates),
+    ("realtime", RealtimeOptions),
 )
 """The sections of the file."""
 

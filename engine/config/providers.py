@@ -14,7 +14,7 @@ import msgspec
 
 from adapters import registry
 from adapters.losses import Policy
-from adapters.providers import Provider, SettingError, compatible
+from adapters.providers import SESSIONS, Provider, SettingError, compatible
 from engine.config.addresses import BaseUrl, check_proxy_url, parse_base_url
 from engine.config.context import Context
 from engine.config.findings import below, did_you_mean
@@ -88,6 +88,7 @@ class _Section:
             provider=provider,
             base_url=base_url,
             dialects=dialects,
+            sessions=self._sessions(provider),
             keys=keys,
             models=options.models,
             restrict=options.restrict,
@@ -164,6 +165,20 @@ class _Section:
             elif name in asked[:i]:
                 self.context.findings.problem(f"{path}[{i}]", f"is listed twice: see [{asked.index(name)}]")
         return tuple((name, own.get(name) or known[name].PATH) for name in asked if name in known)
+
+    def _sessions(self, provider: Provider | None) -> tuple[tuple[str, str], ...]:
+        """Return which WebSocket sessions the server has. Where the kind does not say where, it is the usual place."""
+        own, asked = dict(() if provider is None else provider.sessions), self.options.sessions
+        if asked is None:
+            return tuple(own.items())
+        path = f"{self.path}.sessions"
+        for i, name in enumerate(asked):
+            if name not in SESSIONS:
+                hint = did_you_mean(name, SESSIONS) or "; known: " + ", ".join(SESSIONS)
+                self.context.findings.problem(f"{path}[{i}]", f"is not a kind of session{hint}")
+            elif name in asked[:i]:
+                self.context.findings.problem(f"{path}[{i}]", f"is listed twice: see [{asked.index(name)}]")
+        return tuple((name, own.get(name) or SESSIONS[name]) for name in asked if name in SESSIONS)
 
     def _keys(self, provider: Provider | None) -> tuple[Secret, ...]:
         references, path = self.options.keys, f"{self.path}.keys"
@@ -275,6 +290,7 @@ def _from_environment(document: Document, context: Context) -> Iterator[tuple[st
                     provider=provider,
                     base_url=base_url,
                     dialects=provider.dialects,
+                    sessions=provider.sessions,
                     keys=() if key is None else (key,),
                     timeouts=document.timeouts,
                     on_loss=Policy(document.server.on_loss),

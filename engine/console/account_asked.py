@@ -44,8 +44,8 @@ def credential(headers: Headers, query: bytes) -> bytes | None:
     found = token.strip() if scheme.lower() == "bearer" else ""
     found = found or headers.get("x-api-key", "") or headers.get("x-goog-api-key", "")
     if not found and b"key=" in query:
-        found = parse_qs(query.decode("latin-1")).get("key", [""])[0]
-    return found.encode("latin-1", "replace") or None
+        found = parse_qs(query.decode("latin-1"), encoding="latin-1").get("key", [""])[0]
+    return found.encode("latin-1") or None
 
 
 def log_query(arguments: MultiDict[str, str]) -> LogQuery:

@@ -153,7 +153,7 @@ async def open_meter(treasury: "Treasury", exchange: Exchange, dialect: Dialect,
     """
     principal = exchange.principal
     assert exchange.model is not None
-    output_tokens = dialect.output_tokens_max(asked) or treasury.tariff.output_tokens_reserved
+    output_tokens = dialect.output_tokens_max(asked) or treasury.tariff.output_tokens_reserved * max(asked.choices, 1)
     input_tokens = prompt_tokens_bound(asked.body)
     nanos = 0
     pays = principal.account is not None

@@ -8,7 +8,7 @@ from adapters.rate_headers import Rate
 
 LIMITS = [
     ("chat", {"model": "m", "messages": [], "max_tokens": 100}, b"", 100),
-    ("chat", {"model": "m", "messages": [], "max_completion_tokens": 50, "max_tokens": 100, "n": 3}, b"", 150),
+    ("chat", {"model": "m", "messages": [], "max_completion_tokens": 50, "max_tokens": 100, "n": 3}, b"", 300),
     ("chat", {"model": "m", "messages": []}, b"", None),
     ("chat", {"model": "m", "messages": [], "max_tokens": "many"}, b"", None),
     ("legacy", {"model": "m", "prompt": "p", "max_tokens": 7}, b"", 7),
