@@ -14,8 +14,8 @@ from adapters.errors import ClientError, Failure, Kind
 from engine.downstream import Downstream
 from engine.exchange import Exchange, Outcome
 from engine.gateway import Gateway
-from engine.generate import no_such_model
 from engine.headers import answer_headers, preflight_headers
+from engine.router import no_such_model
 
 JSON = (b"content-type", b"application/json")
 NO_STORE = (b"cache-control", b"no-store")

@@ -23,6 +23,7 @@ from engine.layers.charge import Meter, open_meter
 from engine.passage import Passages
 from engine.relay import Relay
 from engine.route import Candidate, Route
+from engine.router import no_such_model
 from engine.till import Till
 from engine.upstream import Attempt
 
@@ -213,12 +214,6 @@ async def _answer_at_once(
     exchange.outcome = Outcome.OK
     headers = [JSON_CONTENT, *answer_headers(exchange, dialect, gateway.config.server.cors_origins)]
     await downstream.answer(200, headers, body)
-
-
-def no_such_model(name: str) -> ClientError:
-    """Return the refusal of a model that does not exist for who asks."""
-    message = f"the model {name!r} does not exist, or this key may not use it"
-    return ClientError(Failure(404, Kind.NOT_FOUND, message, code="model_not_found", param="model"))
 
 
 def _headers(

@@ -5,10 +5,13 @@ digests he cannot steer. The store's keys are learned at the start and, as they 
 (`engine.treasury`). It does not know where in a request a token stands, nor what a key may do.
 """
 
+import secrets
+import time
 from hashlib import sha256
 from hmac import compare_digest
 
 from engine.config import Config, Group
+from engine.ephemeral import PREFIX, SECRET_BYTES, Ephemeral, Signer
 from engine.keys import DIGEST_BYTES
 from engine.keys import Key as ConfiguredKey
 from engine.principal import Principal
@@ -23,7 +26,18 @@ NO_GROUP = Group("", models=())
 class Keyring:
     """The keys in force. Touched from the worker's loop only."""
 
-    __slots__ = ("_accounts", "_config", "_digests_of", "_keys", "_principals", "_stored", "_teams", "required")
+    __slots__ = (
+        "_accounts",
+        "_config",
+        "_configured",
+        "_digests_of",
+        "_keys",
+        "_principals",
+        "_stored",
+        "_teams",
+        "required",
+        "signer",
+    )
 
     def __init__(self, config: Config) -> None:
         self._keys: dict[bytes, Key | ConfiguredKey] = {}
@@ -38,6 +52,9 @@ class Keyring:
         self._digests_of: dict[str, list[bytes]] = {}
         """The principals that were made of an account."""
         self._config = config
+        self._configured: dict[str, ConfiguredKey] = {}
+        self.signer = Signer(secrets.token_bytes(SECRET_BYTES))
+        """Of ephemeral keys; workers that share a secret accept each other's."""
         self.required = False
         """Whether a key is asked for: there is one, or the configuration says so."""
         self.configure(config)
@@ -53,6 +70,7 @@ class Keyring:
         self._config = config
         self._keys = {key.digest: key for key in self._stored.values()}
         self._keys |= {key.digest: key for key in config.keys}
+        self._configured = {key.id: key for key in config.keys}
         self._principals.clear()
         self._digests_of.clear()
         self.required = bool(self._keys) or config.accounts.required
@@ -83,29 +101,45 @@ class Keyring:
 
     def authenticate(self, token: bytes) -> Principal | None:
         """Return whom `token` stands for, or None. A miss takes the same steps as a hit."""
+        if token.startswith(PREFIX):
+            return self._of_ephemeral(token)
         digest = sha256(token).digest()
         key = self._keys.get(digest)
         if not compare_digest(_NO_DIGEST if key is None else key.digest, digest) or key is None:
             return None
         return self._principals.get(digest) or self._make(key)
 
-    def _make(self, key: Key | ConfiguredKey) -> Principal | None:
-        if isinstance(key, ConfiguredKey):
-            made = Principal(key.id)
-        else:
-            account = self._accounts.get(key.account)
-            assert account is not None, "the store has no key without an account"
-            groups, tiers = self._config.groups, self._config.billing.tiers
-            markup_ppm = account.markup_ppm if account.markup_ppm is not None else tiers[0].markup_ppm
-            group = groups.get(key.group or account.group, NO_GROUP)
-            made = Principal(
-                key.id,
-                key=key,
-                account=account,
-                team=self._teams.get(account.team) if account.team is not None else None,
-                group=group,
-                markup_ppm=markup_ppm,
-            )
-            self._digests_of.setdefault(account.id, []).append(key.digest)
-        self._principals[key.digest] = made
+    def mint(self, principal: Principal, model: str, *, expires: int, session: bytes) -> str:
+        """Return an ephemeral key on behalf of a principal."""
+        return self.signer.mint(Ephemeral(principal.id, model, expires, session))
+
+    def _of_ephemeral(self, token: bytes) -> Principal | None:
+        ephemeral = self.signer.read(token, time.time())
+        if ephemeral is None:
+            return None
+        if ephemeral.key is None:
+            return None if self.required else Principal(None, ephemeral=ephemeral)
+        key = self._configured.get(ephemeral.key) or self._stored.get(ephemeral.key)
+        return None if key is None else self._made(key, ephemeral)
+
+    def _make(self, key: Key | ConfiguredKey) -> Principal:
+        made = self._principals[key.digest] = self._made(key)
+        if isinstance(key, Key):
+            self._digests_of.setdefault(key.account, []).append(key.digest)
         return made
+
+    def _made(self, key: Key | ConfiguredKey, ephemeral: Ephemeral | None = None) -> Principal:
+        if isinstance(key, ConfiguredKey):
+            return Principal(key.id, ephemeral=ephemeral)
+        account = self._accounts.get(key.account)
+        assert account is not None, "the store has no key without an account"
+        groups, tiers = self._config.groups, self._config.billing.tiers
+        return Principal(
+            key.id,
+            key=key,
+            account=account,
+            team=self._teams.get(account.team) if account.team is not None else None,
+            group=groups.get(key.group or account.group, NO_GROUP),
+            markup_ppm=account.markup_ppm if account.markup_ppm is not None else tiers[0].markup_ppm,
+            ephemeral=ephemeral,
+        )

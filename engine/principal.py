@@ -12,6 +12,7 @@ from adapters.errors import ClientError, Failure, Kind
 from engine.budgets.allowance import Budget, Unit
 from engine.budgets.periods import Period
 from engine.config import Config, Group, Rates
+from engine.ephemeral import Ephemeral
 from store.rows import DAY, MONTH, Account, Key, Team, cap_budget, wallet_of
 
 EVERYTHING = "*"
@@ -19,6 +20,9 @@ USABLE_MAX = 256
 """How many model names a principal remembers the answer for; names come from clients."""
 
 PPM = 1_000_000
+
+EPHEMERAL_SURFACE = "realtime"
+"""What an ephemeral key is good for."""
 
 
 class Scoped(Protocol):
@@ -35,7 +39,19 @@ class Scoped(Protocol):
 class Principal:
     """Who asks. `id` is the key's, None without any; `account` is there when somebody pays."""
 
-    __slots__ = ("_networks", "_patterns", "_usable", "account", "budgets", "group", "id", "key", "ratios", "team")
+    __slots__ = (
+        "_networks",
+        "_patterns",
+        "_usable",
+        "account",
+        "budgets",
+        "ephemeral",
+        "group",
+        "id",
+        "key",
+        "ratios",
+        "team",
+    )
 
     def __init__(
         self,
@@ -46,8 +62,11 @@ class Principal:
         team: Team | None = None,
         group: Group | None = None,
         markup_ppm: int = 0,
+        ephemeral: Ephemeral | None = None,
     ) -> None:
         self.id = id
+        self.ephemeral = ephemeral
+        """What it is narrowed to when it asks with an ephemeral key."""
         self.key = key
         self.account = account
         self.team = team
@@ -85,11 +104,17 @@ class Principal:
 
     def check_surface(self, surface: str) -> None:
         """Raise `ClientError` 403 when the key may not be used for a surface."""
+        if self.ephemeral is not None and surface != EPHEMERAL_SURFACE:
+            raise refusal(
+                403, Kind.PERMISSION, f"a client secret is good for {EPHEMERAL_SURFACE}", "surface_not_allowed"
+            )
         if self.key is not None and self.key.surfaces and surface not in self.key.surfaces:
             raise refusal(403, Kind.PERMISSION, f"this API key may not be used for {surface}", "surface_not_allowed")
 
     def may_use(self, model: str) -> bool:
         """Whether a model exists for this principal: its key and its group both name it."""
+        if self.ephemeral is not None and model != self.ephemeral.model:
+            return False
         if not self._patterns:
             return True
         usable = self._usable.get(model)

@@ -22,7 +22,7 @@ from engine.health import Health, HealthStatistics
 from engine.recent import RecentRoutes
 from engine.route import Budgets, Candidate, Route
 
-__all__ = ["Candidate", "CandidateStatistics", "PoolTotals", "Router"]
+__all__ = ["Candidate", "CandidateStatistics", "PoolTotals", "Router", "no_such_model"]
 
 SHOWN_MAX = 50
 """How many candidates that no alias names are shown: names come from clients."""
@@ -257,6 +257,12 @@ class Router:
         # The names are the clients', the budget is the provider's: a new name is no new budget.
         budgets = self._budgets["", endpoint.name]
         return Route(f"{endpoint.name}/{model}", [tier], self._race, budgets, random=self._random)
+
+
+def no_such_model(name: str) -> ClientError:
+    """Return the refusal of a model that does not exist for who asks; the sentence is the same if it does for some."""
+    message = f"the model {name!r} does not exist, or you have no access to it"
+    return ClientError(Failure(404, Kind.NOT_FOUND, message, code="model_not_found", param="model"))
 
 
 def _key(candidate: Candidate) -> HealthKey:

@@ -20,7 +20,7 @@ from adapters.dialects.gemini_output import (
     signed,
     usage_metadata,
 )
-from adapters.dialects.gemini_request import COUNT
+from adapters.dialects.gemini_request import COUNT, asked_action
 from adapters.operations import CUT_SHORT, Citation
 from adapters.signatures import Signature
 from adapters.tool_calls.arguments import Depth

@@ -1,10 +1,12 @@
 """What accounts cost inside a worker, where no load generator sees it: `python -m tests.engine.money_figures`.
 
-    python -m tests.engine.money_figures [path] [index] [disk] [--quick] [--profile FILE]
+    python -m tests.engine.money_figures [situ] [path] [index] [disk] [--quick] [--profile FILE]
 
 - `path`: what authentication, reservation, settlement and recording add to a request, step by step, called in process
   without sockets or an upstream, with the store and its tasks running; between batches they catch up, and what they use
   is shown apart, by thread. `--profile` writes what cProfile saw of the same calls, after those that count;
+- `situ`: how long each of those steps takes in a gateway that serves: the caches of the processor hold less of it then
+  than in a loop of nothing else, which `path` is. Its own loop stands beside, in turns;
 - `index`: a hundred thousand keys, from SQLite into a worker's memory, and how long one is looked up;
 - `disk`: latency of requests in a closed loop where each commit takes 200 ms longer and where it does not, taking
   turns. Apart from a steady load: the first request of a key, which has no lease yet; the seconds after it, in which
@@ -16,18 +18,21 @@ Figures are medians with extremes and depend on the machine: nothing is asserted
 import argparse
 import cProfile
 import random
+import statistics
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from functools import partial
 from hashlib import sha256
+from inspect import iscoroutinefunction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
+import msgspec
 import trio
 
 from adapters import registry
@@ -39,18 +44,19 @@ from bench.money import TOKEN, open_account
 from bench.process import Cores, cores, placed
 from bench.report import spread
 from bench.subjects import canned
+from engine import generate, pipeline
 from engine.config import load_document
 from engine.exchange import Exchange, Outcome
 from engine.gateway import Gateway
 from engine.http1 import Request, RequestParser
 from engine.keyring import Keyring
 from engine.layers.authenticate import authenticate
-from engine.layers.charge import open_meter
+from engine.layers.charge import Meter, open_meter
 from engine.routes import CHAT, Match
 from engine.treasury import Treasury
 from store.db import SqliteStore, open_store
 from store.rows import Account, Key
-from tests.engine.live import KEY, document, running
+from tests.engine.live import KEY, Live, document, running
 
 PRICES = {"scripted": {"input": 1, "output": 2}}
 USAGE = Usage(input_tokens=32, output_tokens=12)
@@ -193,6 +199,89 @@ async def _batch(count: int, probe: Probe) -> None:
         await probe.one()
 
 
+# -- the same, of a gateway that serves ----------------------------------------------------------------------------
+
+
+@contextmanager
+def timed(steps: defaultdict[str, list[float]]) -> Iterator[None]:
+    """Note how long each step of each request takes, in ns, for the length of the block."""
+    places: tuple[tuple[object, str, str], ...] = (
+        (pipeline, "authenticate", "authenticate"),
+        (generate, "open_meter", "open_meter"),
+        (Meter, "settle", "settle"),
+        (Meter, "headers", "headers"),
+        (Treasury, "record", "record"),
+    )
+    with ExitStack() as undo:
+        for owner, attribute, step in places:
+            function = getattr(owner, attribute)
+            timing = _timed_async if iscoroutinefunction(function) else _timed
+            setattr(owner, attribute, timing(function, steps[step]))
+            undo.callback(setattr, owner, attribute, function)
+        yield
+
+
+def _timed(function: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
+    def timed_function(*arguments: object) -> Any:
+        began = time.perf_counter_ns()
+        result = function(*arguments)
+        spent.append(time.perf_counter_ns() - began)
+        return result
+
+    return timed_function
+
+
+def _timed_async(function: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
+    async def timed_function(*arguments: object) -> Any:
+        began = time.perf_counter_ns()
+        result = await function(*arguments)
+        spent.append(time.perf_counter_ns() - began)
+        return result
+
+    return timed_function
+
+
+async def situ(size: Size, placement: Cores) -> None:
+    """Time the steps of real requests, with one connection and with many, and of the loop; medians of each round."""
+    with canned(placement) as upstream:
+        for name, token in (("a key of the configuration", KEY), ("an account's key", TOKEN)):
+            sys.stdout.write(f"\nsitu: {name}, {size.rounds} rounds of {size.seconds:g} s, us per request\n")
+            medians: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+            async with AsyncExitStack() as stack:
+                live = await _live(stack, upstream.port, commit_seconds=0)
+                probe = Probe(live.gateway, token)
+                for _ in range(size.rounds):
+                    for connections in (1, 32):
+                        steps: defaultdict[str, list[float]] = defaultdict(list)
+                        job = Unary(port=live.port, key=token, model="scripted", connections=connections)
+                        with timed(steps):
+                            await _perform(msgspec.structs.replace(job, seconds=size.seconds), placement)
+                        _keep(steps, medians[f"{connections} connections"])
+                    await _batch(size.batch, probe)
+                    _keep(probe.steps, medians["the loop"])
+                    probe.steps.clear()
+            for way, by_step in medians.items():
+                for step in ADDED:
+                    say(f"  {way}: {step}", by_step[step], "us")
+                say(f"  {way}: all steps", [sum(each) for each in zip(*by_step.values(), strict=True)], "us")
+
+
+def _keep(steps: Mapping[str, list[float]], medians: defaultdict[str, list[float]]) -> None:
+    for step in ADDED:
+        medians[step].append(statistics.median(steps[step]) / 1000)
+
+
+async def _live(stack: AsyncExitStack, port: int, *, commit_seconds: float) -> Live:
+    """Serve an account in front of the upstream at `port`, until `stack` ends."""
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="figures-")))
+    await open_account(directory)
+    store = await stack.enter_async_context(open_store(directory / "hedgerow.db", commit_seconds=commit_seconds))
+    provider = {"scripted-1": {"kind": "compatible", "base_url": f"http://127.0.0.1:{port}/v1", "key": "sk-up"}}
+    sections = {"providers": provider, "models": {"scripted": {"provider": "scripted-1", "model": "scripted"}}}
+    configuration = document("", **(sections | {"prices": PRICES}))
+    return await stack.enter_async_context(running(configuration, accounts=(store, directory / "journal")))
+
+
 # -- the index of keys ---------------------------------------------------------------------------------------------
 
 
@@ -297,14 +386,7 @@ async def disk(size: Size, placement: Cores) -> None:
 
 async def _loaded(size: Size, placement: Cores, port: int, commit_seconds: float, *, across: bool) -> Latency:
     async with AsyncExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="figures-")))
-        await open_account(directory)
-        opening = open_store(directory / "hedgerow.db", commit_seconds=commit_seconds)
-        store = await stack.enter_async_context(opening)
-        provider = {"scripted-1": {"kind": "compatible", "base_url": f"http://127.0.0.1:{port}/v1", "key": "sk-up"}}
-        sections = {"providers": provider, "models": {"scripted": {"provider": "scripted-1", "model": "scripted"}}}
-        configuration = document("", **(sections | {"prices": PRICES}))
-        live = await stack.enter_async_context(running(configuration, accounts=(store, directory / "journal")))
+        live = await _live(stack, port, commit_seconds=commit_seconds)
         headers, body = chat_request(key=TOKEN, model="scripted", canned=None)
         async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
             began_s = time.perf_counter()
@@ -329,16 +411,18 @@ async def _perform(job: Unary, placement: Cores) -> Report:
 def main() -> None:
     """Measure what is named, or everything."""
     parser = argparse.ArgumentParser(prog="python -m tests.engine.money_figures", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=["path", "index", "disk", []], help="default: all")
+    parser.add_argument("parts", nargs="*", choices=["path", "situ", "index", "disk", []], help="default: all")
     parser.add_argument("--quick", action="store_true", help="less of everything")
     parser.add_argument("--profile", type=Path, help="profile `path` too, into this file")
     given = parser.parse_args()
-    size, parts = QUICK if given.quick else FULL, given.parts or ["path", "index", "disk"]
+    size, parts = QUICK if given.quick else FULL, given.parts or ["path", "situ", "index", "disk"]
     placement = cores()
     with ExitStack() as stack:
         stack.enter_context(placed(placement.subject))
         if "path" in parts:
             trio.run(path, size, given.profile)
+        if "situ" in parts:
+            trio.run(situ, size, placement)
         if "index" in parts:
             trio.run(index, size)
         if "disk" in parts:

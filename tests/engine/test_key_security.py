@@ -49,7 +49,7 @@ from engine.tariff import Tariff
 from engine.treasury import Treasury, enter
 from store.db import open_store
 from store.memory import MemoryStore
-from store.rows import Account, Key, News, TransferKind
+from store.rows import Account, Key, LogFilter, News, TransferKind
 from tests.engine.accounts import CHAT, DOLLAR, PRICES, TOKEN, Shop, error_of, open_account, shop
 from tests.engine.live import document
 from tests.engine.test_account_api import BEARER, PATHS, app_of, fill
@@ -162,7 +162,9 @@ async def seen(made: Shop, surface: tuple[str, str, Any], token: bytes) -> tuple
     headers = [(b"authorization", b"Bearer " + token)]
     answer = await made.client.request(method, f"{made.live.base_url}{path}", json=body, headers=headers)
     number = answer.headers["x-request-id"]
-    shown = [(name, value.replace(number, "ID")) for name, value in answer.headers.items() if name != "date"]
+    # Whether the connection is closed goes by whether the body had arrived with its head.
+    headers_ = answer.headers.items()
+    shown = [(name, value.replace(number, "ID")) for name, value in headers_ if name not in {"date", "connection"}]
     return answer.status_code, sorted(shown), answer.text.replace(number, "ID")
 
 
@@ -358,7 +360,7 @@ async def test_an_address_is_the_connections_whatever_a_request_claims(
         treasury = made.live.gateway.treasury
         assert treasury is not None
         await treasury.log.flush()
-        assert {row.address for row in store._requests.values()} <= {"127.0.0.1"}  # refused ones leave no row
+        assert {row.address for row in await store.logs(LogFilter())} <= {"127.0.0.1"}
 
 
 @given(address=st.ip_addresses(v=4), length=st.integers(0, 32), other=st.ip_addresses(v=4))
@@ -610,3 +612,238 @@ def test_what_is_read_as_a_generation_is_charged_as_one(argument: str) -> None:
         return
     generates = getattr(asked, "action", "") in {"generateContent", "streamGenerateContent"}
     assert dialect.is_generation(path) is generates
+
+
+# -- what is written ---------------------------------------------------------------------------------------------------
+
+UPSTREAMS = "sk-upstream-" + "Q7w" * 12
+OPERATORS = "sk-operator-" + "V3n" * 12
+
+SERVED = """
+[server]
+listen = ["127.0.0.1:0"]
+environment_providers = false
+log_level = "debug"
+access_log = "access.log"
+[store]
+directory = "{data}"
+[keys.operator]
+value = "{operators}"
+[providers.scripted-1]
+kind = "compatible"
+base_url = "{base_url}"
+key = "{upstreams}"
+models = ["scripted"]
+[prices.scripted]
+input = 1
+output = 2
+[billing]
+tiers = []
+"""
+
+WHOLE: list[tuple[str, dict[str, Any]]] = [
+    ("/v1/chat/completions", CHAT),
+    ("/v1/chat/completions", {**CHAT, "stream": True}),
+    ("/v1/messages", {"model": "scripted", "max_tokens": 50, "messages": CHAT["messages"]}),
+    ("/v1/messages", {"model": "scripted", "max_tokens": 50, "messages": CHAT["messages"], "stream": True}),
+    ("/v1beta/models/scripted:streamGenerateContent", {"contents": [{"parts": [{"text": "x"}]}]}),
+    ("/v1/responses", {"model": "scripted", "input": "x", "max_output_tokens": 50}),
+    ("/v1/chat/completions", {**CHAT, "model": "none/such"}),
+    ("/v1/chat/completions", {**CHAT, "messages": 5}),
+]
+PAGES = [
+    *("/", "/metrics", "/api/status", "/api/user/self", "/api/user/topup/info", "/api/log/self", "/api/log/self/stat"),
+    *("/api/usage/token", "/api/nothing", "/nothing", "/static/none", "/v1/me", "/v1/me/", "/v1/models", "/v1/nothing"),
+    *("/health/ready", "/v1/models/scripted", "/api/user/self?p=x", "/api/log/self?p=x"),
+]
+FAILURES: list[dict[str, Any]] = [
+    {"status": 500},
+    {"status": 429, "headers": {"retry-after": "0"}},
+    {"status": 400, "body": {"error": {"message": "no", "type": "invalid_request_error"}}},
+    {"status": 401, "body": {"error": {"message": f"Incorrect API key provided: {UPSTREAMS}"}}},
+    {"garbage": True},
+]
+
+
+def carried(token: str) -> list[tuple[dict[str, str], dict[str, str]]]:
+    """Return the headers and the query in which a request may hold a token."""
+    return [
+        ({"authorization": f"Bearer {token}"}, {}),
+        ({"x-api-key": token}, {}),
+        ({"x-goog-api-key": token}, {}),
+        ({}, {"key": token}),
+    ]
+
+
+def spelled(token: str) -> set[bytes]:
+    """Return what would give a token away: itself, its random part, and its digest, in the usual ways to write them."""
+    texts = {token.encode(), token.rpartition("-")[2].encode()}
+    found = set(texts)
+    for each in (*texts, digest_of(token.encode())):
+        # From the second character on: what stands before may be a part of a longer text.
+        encoded = {base64.b64encode(b"." * shift + each)[4:-4] for shift in range(3)}
+        found |= encoded | {text.translate(bytes.maketrans(b"+/", b"-_")) for text in encoded}
+        found |= {each.hex().encode(), each.hex().upper().encode()}
+    return found
+
+
+class Written:
+    """Everything that was written where somebody may read it."""
+
+    def __init__(self) -> None:
+        self.pieces: list[tuple[str, bytes]] = []
+
+    def add(self, where: str, content: bytes) -> None:
+        self.pieces.append((where, content))
+
+    def add_files(self, *directories: Path) -> None:
+        """Take every file as it is now; sockets and what goes meanwhile are passed by."""
+        for directory in directories:
+            for path in directory.rglob("*"):
+                if path.is_file():
+                    self.add(str(path.relative_to(directory.parent)), path.read_bytes())
+
+    def holding(self, *needles: bytes) -> set[str]:
+        return {where for where, content in self.pieces if any(needle in content for needle in needles)}
+
+
+async def exchanged(client: httpx.AsyncClient, written: Written, method: str, path: str, **more: Any) -> int:
+    """Ask, and keep all of the answer."""
+    answer = await client.request(method, path, **more)
+    head = b"\n".join(b"%b: %b" % each for each in answer.headers.raw)
+    written.add(f"answer of {path} {answer.status_code}", head + b"\n\n" + answer.content)
+    return answer.status_code
+
+
+def rights(data: Path) -> dict[str, int]:
+    """Return which rights others have on what."""
+    modes = {str(path): stat.S_IMODE(path.lstat().st_mode) & 0o077 for path in (data, *data.rglob("*"))}
+    return {path: mode for path, mode in modes.items() if mode}
+
+
+def open_handed() -> None:
+    """Begin as a process with a careless umask, its standard output where its errors go."""
+    os.umask(0)
+    os.dup2(2, 1)
+
+
+async def accounts_in(file: Path) -> dict[str, str]:
+    """Make an account with money and keys in every state; return the tokens by what is the matter with them."""
+    states: dict[str, dict[str, Any]] = {
+        "fine": {},
+        "disabled": {"disabled": True},
+        "expired": {"expires": 2},
+        "capped": {"cap_day_nanos": 1},
+        "rated": {"requests_per_minute": 1},
+        "elsewhere": {"addresses": ("10.0.0.0/8",)},
+    }
+    tokens = {state: mint() for state in (*states, "unknown")}
+    async with open_store(file) as kept:
+        await kept.put_account(ACCOUNT)
+        await kept.credit("acc_1", DOLLAR, TransferKind.TOP_UP, id="tr_1", now=1)
+        for state, limits in states.items():
+            made = tokens[state]
+            await kept.put_key(Key(id=f"key_{state}", account="acc_1", name=state, digest=made.digest, **limits))
+    return {state: made.token.reveal() for state, made in tokens.items()}
+
+
+STATUSES = {
+    "fine": {200, 400, 404, 429, 500, 502, 503},
+    "disabled": {401},
+    "expired": {401},
+    "unknown": {401},
+    "elsewhere": {403},
+    "capped": {400, 402, 404},
+    "rated": {200, 400, 404, 429},
+}
+
+
+async def test_no_key_is_ever_written_in_clear(tmp_path: Path) -> None:
+    data, scratch, config = tmp_path / "data", tmp_path / "scratch", tmp_path / "conf" / "hedgerow.toml"
+    for directory in (scratch, config.parent):
+        directory.mkdir()
+    tokens = await accounts_in(database(data))
+    written = Written()
+    async with upstream.running() as vendor:
+        said = {"data": data, "operators": OPERATORS, "upstreams": UPSTREAMS, "base_url": vendor.base_url}
+        config.write_text(SERVED.format(**said))
+        async with serving(config, workers=2, preexec=open_handed, environ={"TMPDIR": str(scratch)}) as server:
+            await server.workers()
+            anonymous = httpx.AsyncClient(base_url=server.origin, trust_env=False, timeout=20)
+            async with anonymous as client:
+                for state, token in tokens.items():
+                    await asked_everything(client, written, state, token)
+                for headers, query in carried(tokens["fine"]):
+                    for step in FAILURES:
+                        vendor.enqueue([step], [step])
+                        await exchanged(client, written, "POST", WHOLE[0][0], json=CHAT, headers=headers, params=query)
+                        vendor._queue.clear()
+                await exchanged(client, written, "POST", *WHOLE[0][:1], json=CHAT, headers=carried(OPERATORS)[0][0])
+                await written_to_the_wire(server.origin, tokens["fine"], written)
+                written.add_files(data, scratch)
+                assert {"data/hedgerow.db-wal", "data/hedgerow.db"} <= {where for where, _ in written.pieces}
+                assert any(where.endswith(".journal") and content for where, content in written.pieces)
+                assert rights(data) == {}
+                for path in ("/metrics", "/api/status", "/"):
+                    await exchanged(client, written, "GET", path)
+            for process in (psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children()):
+                written.add("command line", "\n".join((*process.cmdline(), *process.environ().values())).encode())
+    assert server.process.returncode == 0
+    written.add("standard error", "\n".join(server.stderr).encode())
+    assert any("DEBUG" in line for line in server.stderr)
+    assert not any("Traceback" in line for line in server.stderr)
+    written.add_files(data)
+    written.add("access log", (config.parent / "access.log").read_bytes())
+    assert written.holding(b'"key":"key_fine"') == {"access log"}
+    assert rights(data) == {}
+    for record in vendor.log:
+        written.add("upstream", repr((record.target, record.headers)).encode() + record.body)
+    everybodys = [needle for token in (*tokens.values(), OPERATORS) for needle in spelled(token)]
+    assert written.holding(*everybodys) == set()
+    assert written.holding(*spelled(UPSTREAMS)) == {"upstream"}
+    stored = {digest_of(token.encode()) for state, token in tokens.items() if state != "unknown"}
+    assert {where.partition("-")[0] for where in written.holding(*stored)} == {"data/hedgerow.db"}
+    assert written.holding(digest_of(tokens["unknown"].encode()), digest_of(OPERATORS.encode())) == set()
+    async with open_store(database(data)) as kept:
+        assert await kept.check() == []
+        assert len(await kept.transfers()) > 10
+
+
+async def asked_everything(client: httpx.AsyncClient, written: Written, state: str, token: str) -> None:
+    """Use one token everywhere, in every way; all that may come of it are its `STATUSES`."""
+    claims = dict.fromkeys(CLAIMS, "10.1.1.1")
+    for headers, query in carried(token):
+        for path, body in WHOLE:
+            status = await exchanged(
+                client, written, "POST", path, json=body, headers={**headers, **claims}, params=query
+            )
+            assert status in STATUSES[state], (state, path)
+    headers, query = carried(token)[0], carried(token)[-1]
+    for sent, asked in (headers, query):
+        for page in PAGES:
+            path, _, rest = page.partition("?")
+            params = {**asked, **({"p": "x"} if rest else {})}
+            for method in ("GET", "POST") if page in {"/v1/me", "/api/user/self"} else ("GET",):
+                status = await exchanged(client, written, method, path, headers={**sent, **claims}, params=params)
+                if method == "GET" and path in {"/v1/me", "/api/user/self", "/api/usage/token"}:
+                    assert status in STATUSES[state], (state, path)
+
+
+async def written_to_the_wire(origin: str, token: str, written: Written) -> None:
+    """Send what is no request, or one that is refused by its head, with a token in all of its parts."""
+    secret = token.encode()
+    for head in (
+        b"GET /?key=%b HTTP/9.9\r\n\r\n" % secret,
+        b"NO%b / HTTP/1.1\r\nhost: a\r\n\r\n" % secret,
+        b"POST /v1/chat/completions?key=%b HTTP/1.1\r\nhost: a\r\ncontent-length: x\r\n\r\n" % secret,
+        b"GET /v1/models HTTP/1.1\r\nhost: a\r\nauthorization Bearer %b\r\n\r\n" % secret,
+        b"POST /v1/models HTTP/1.1\r\nhost: a\r\nauthorization: Basic %b\r\ncontent-length: 9\r\n\r\n" % secret,
+        b"GET /v1/me HTTP/1.1\r\nhost: a\r\nauthorization: Bearer %b%b\r\n\r\n" % (secret, b"x" * 40_000),
+        b"GET /v1/realtime?key=%b HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n" % secret,
+    ):
+        stream = await trio.open_tcp_stream("127.0.0.1", int(origin.rpartition(":")[2]))
+        async with stream:
+            await stream.send_all(head)
+            await stream.send_eof()
+            with trio.fail_after(10):
+                written.add("answer to what is no request", b"".join([data async for data in stream]))
