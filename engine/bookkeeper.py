@@ -33,6 +33,10 @@ DAMAGED = ".damaged"
 """What a damaged file's second name ends with; nothing reads it but people."""
 
 
+BEGINNING = Position(1, 0)
+"""Of a journal in which there is nothing yet."""
+
+
 class BookkeeperStatistics(Struct, frozen=True):
     """Settlements booked, batches that failed, dead workers' journals closed."""
 
@@ -50,10 +54,9 @@ class Bookkeeper:
         self._own = own
         self._directory = own.directory
         self._durable = durable
-        self._begins = own.position
         self._booked = Position()
         self._booking = trio.Lock()
-        self._hardened = own.position
+        self._hardened = BEGINNING
         self._syncing: trio.Event | None = None
         self._booked_total = self._failed_total = self._buried_total = 0
         self._complained_at = -COMPLAIN_SECONDS
@@ -68,7 +71,7 @@ class Bookkeeper:
     @property
     def is_up_to_date(self) -> bool:
         """Whether the ledger has all that the journal says."""
-        return self._own.position in (self._booked, self._begins)
+        return self._own.position in (self._booked, BEGINNING)
 
     async def run(self) -> None:
         """Book one's own journal, and look after the dead, until cancelled."""
@@ -187,7 +190,7 @@ class Bookkeeper:
             self._complained_at = now
             what = "the ledger cannot be had"
             if isinstance(exc, ConflictError):
-                what = "the ledger contradicts the journal"
+                what = "the ledger contradicts it"
             elif not isinstance(exc, StoreError):
-                what = "the journal cannot be read"
-            logger.error("%s of %s; what is spent stays there: %s", what, holder or self._own.holder, exc)
+                what = "it cannot be read"
+            logger.error("the journal of %s stays, %s: %s", holder or self._own.holder, what, exc)

@@ -22,15 +22,18 @@ class Reply(IntEnum):
     NOTHING = 0
     STREAMING = 1
     ENDED = 2
+    TAKEN = 3
+    """Somebody speaks another protocol on the connection; nothing is answered on it any more."""
 
 
 # Bound once: on Python 3.11 a look-up of a member in its class takes ten times as long as one in the module.
-_NOTHING, _STREAMING, _ENDED = Reply
+_NOTHING, _STREAMING, _ENDED, _TAKEN = Reply
 
 TRANSITIONS: dict[Reply, frozenset[Reply]] = {
-    Reply.NOTHING: frozenset({Reply.STREAMING, Reply.ENDED}),
+    Reply.NOTHING: frozenset({Reply.STREAMING, Reply.ENDED, Reply.TAKEN}),
     Reply.STREAMING: frozenset({Reply.ENDED}),
     Reply.ENDED: frozenset({Reply.NOTHING}),
+    Reply.TAKEN: frozenset(),
 }
 
 
@@ -51,6 +54,7 @@ class Downstream:
         "deadline",
         "head_only",
         "keep_alive",
+        "leftover",
         "overdue",
         "peer",
         "reply",
@@ -62,6 +66,8 @@ class Downstream:
         self.stream = stream
         self.peer = peer
         """The client's address."""
+        self.leftover = b""
+        """What came behind a request for an upgrade."""
         self.send_seconds_max = send_seconds_max
         self.reply = _ENDED
         self.keep_alive = True
@@ -106,6 +112,11 @@ class Downstream:
         if not self.keep_alive:
             fields.append((b"connection", b"close"))
         return http1.render_head(status, fields)
+
+    def take(self) -> Stream:
+        """Give the connection over to another protocol: who takes it also closes it."""
+        self._become(_TAKEN)
+        return self.stream
 
     def frame(self, data: bytes) -> bytes:
         """Frame stream bytes for the wire; empty stays empty, since an empty chunk would end the stream."""

@@ -8,6 +8,7 @@ does not choose, retry or wait.
 
 import os
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from functools import partial
 
 import msgspec
@@ -21,6 +22,9 @@ from engine.proxy import Proxy, proxy_for, proxy_from_url
 from engine.secrets import Secret
 
 USER_AGENT = b"hedgerow"
+
+QUOTED_CHARACTERS_MIN = 8
+"""What is shorter is no key, and may be a word of the sentence."""
 
 
 class Endpoint:
@@ -101,7 +105,17 @@ class Endpoint:
 
     def classify(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> tuple[Failure, bool]:
         """Return what an error answer of this provider means, and whether another attempt may succeed."""
-        failure = self.config.provider.failure(status, headers, body)
+        return self.judge(self.config.provider.failure(status, headers, body))
+
+    def judge(self, failure: Failure) -> tuple[Failure, bool]:
+        """Return what this provider said without our own secrets in it, and whether another attempt may succeed.
+
+        There are servers that quote the key they were given back to who must not have it.
+        """
+        for secret in (*self.config.keys, *(value for _, value in self.config.headers)):
+            text = secret.reveal()
+            if len(text) >= QUOTED_CHARACTERS_MIN and text in failure.message:
+                failure = replace(failure, message=failure.message.replace(text, "***"))
         return failure, self.config.provider.retryable(failure)
 
     def is_for(self, config: ProviderConfig, limits: Limits) -> bool:

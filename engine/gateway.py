@@ -5,6 +5,7 @@ three in one synchronous step, so that a reload never cuts an exchange: those un
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import trio
 
@@ -16,6 +17,14 @@ from engine.layers.admit import Admission
 from engine.metrics import Metrics
 from engine.router import Router
 from engine.treasury import Treasury
+
+
+class Drainable(Protocol):
+    """What lasts, and ends in its own time when it is told."""
+
+    def drain(self) -> None:
+        """End as soon as that cuts nothing off."""
+        ...
 
 
 class Gateway:
@@ -32,6 +41,7 @@ class Gateway:
         "metrics",
         "now",
         "router",
+        "sessions",
         "treasury",
     )
 
@@ -59,6 +69,8 @@ class Gateway:
         self.config = config
         self.keys = keys if keys is not None else Keyring(config)
         self.treasury = treasury
+        self.sessions: set[Drainable] = set()
+        """WebSocket sessions, which a drain has to tell."""
 
     def __repr__(self) -> str:
         return f"<Gateway {self.admission!r} {self.router!r} {'draining' if self.draining else 'serving'}>"

@@ -1,6 +1,6 @@
 """The order of the layers around every exchange, readable on one screen.
 
-    authenticate -> admit (generations only) -> the surface's action -> record
+    authenticate -> admit (generations and sessions) -> the surface's action -> record
 
 Recording stands in a `finally` and is synchronous, so every exchange is recorded once, whatever happened and whoever
 cancelled it. This is also the outermost layer: it decides whose fault a failure is, and it is the one place that
@@ -25,6 +25,8 @@ from engine.http1 import Request
 from engine.layers.authenticate import authenticate
 from engine.layers.record import record
 from engine.routes import Action, Match
+from engine.sessions.secrets import client_secret
+from engine.sessions.serving import serve_session
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +39,14 @@ ACTIONS: dict[Action, Callable[[Gateway, Exchange, Downstream], Awaitable[None]]
     Action.PROBE: answers.probe,
     Action.UNKNOWN: answers.unknown,
     Action.WRONG_METHOD: answers.wrong_method,
+    Action.CLIENT_SECRET: client_secret,
 }
+
+BOUNDED: dict[Action, Callable[[Gateway, Exchange, Downstream], Awaitable[None]]] = {
+    Action.GENERATE: generate,
+    Action.SESSION: serve_session,
+}
+"""What takes one of the places of the exchanges in flight."""
 
 
 async def serve_exchange(gateway: Gateway, request: Request, match: Match, downstream: Downstream) -> None:
@@ -52,12 +61,13 @@ async def serve_exchange(gateway: Gateway, request: Request, match: Match, downs
     try:
         authenticate(gateway.keys, exchange)
         action = match.surface.action
-        if action is not Action.GENERATE:
+        bounded = BOUNDED.get(action)
+        if bounded is None:
             await ACTIONS[action](gateway, exchange, downstream)
             return
         gateway.admission.enter()
         try:
-            await generate(gateway, exchange, downstream)
+            await bounded(gateway, exchange, downstream)
         finally:
             gateway.admission.leave()
     except GatewayError as exc:

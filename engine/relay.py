@@ -126,7 +126,9 @@ class Relay:
             last = await self._stream(ready)
             failure = attempt.tap.failure
             if failure is not None:
-                winner.tell_broken(attempt.in_band(failure))
+                error = attempt.in_band(failure)
+                winner.tell_broken(error)
+                failure = error.failure
         except UpstreamError as exc:
             winner.tell_broken(exc)
             last, failure = b"", exc.failure

@@ -23,6 +23,8 @@ class Action(IntEnum):
     UNKNOWN = 6
     WRONG_METHOD = 7
     PROBE = 8
+    SESSION = 9
+    CLIENT_SECRET = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,9 @@ COMPLETIONS = Surface("completions", Action.GENERATE, "legacy")
 RESPONSES = Surface("responses", Action.GENERATE, "responses")
 MESSAGES = Surface("messages", Action.GENERATE, "messages")
 GEMINI = Surface("gemini", Action.GENERATE, "gemini")
+REALTIME = Surface("realtime", Action.SESSION, "chat")
+SOCKETED = Surface("responses_socket", Action.SESSION, "responses")
+CLIENT_SECRETS = Surface("client_secrets", Action.CLIENT_SECRET, "chat")
 HEALTH = Surface("health", Action.HEALTH, "chat", public=True)
 READY = Surface("ready", Action.READY, "chat", public=True)
 PROBE = Surface("probe", Action.PROBE, "chat", public=True)
@@ -69,7 +74,9 @@ def _read(surface: Surface) -> dict[str, Surface]:
 SURFACES: dict[bytes, dict[str, Surface]] = {
     b"/v1/chat/completions": {"POST": CHAT},
     b"/v1/completions": {"POST": COMPLETIONS},
-    b"/v1/responses": {"POST": RESPONSES},
+    b"/v1/responses": {"POST": RESPONSES, "GET": SOCKETED},
+    b"/v1/realtime": {"GET": REALTIME},
+    b"/v1/realtime/client_secrets": {"POST": CLIENT_SECRETS},
     b"/v1/messages": {"POST": MESSAGES},
     b"/v1/models": {"GET": MODEL_LISTS["chat"], "HEAD": PROBE},
     b"/anthropic/v1/messages": {"POST": MESSAGES},

@@ -115,6 +115,8 @@ class Connection:
                     await self._tunnel(request, self.gateway.console_path)
                     return
                 match = Match(PAGE)
+            if request.upgrade:
+                downstream.leftover = self.parser.leftover
             await serve_exchange(self.gateway, request, spoken(match, request), downstream)
             if downstream.reply is not _ENDED or not downstream.keep_alive or self.gateway.draining:
                 return
@@ -279,6 +281,8 @@ class Server:
         """Stop accepting and close idle connections, let exchanges under way end; `run()` returns after the last."""
         self.gateway.draining = True
         self._accepting.cancel()
+        for session in list(self.gateway.sessions):
+            session.drain()
         for connection in list(self.connections):
             connection.drain()
 

@@ -6,7 +6,7 @@ markup and its group's ratio, rounded up to a whole nano-dollar. It knows no bal
 
 from collections.abc import Iterable
 
-from adapters.prices import Prices, cost_nanos, worst_nanos
+from adapters.prices import Prices, cost_nanos, seconds_nanos, session_nanos, worst_nanos
 from adapters.usage import Usage
 from engine.config import Config
 from engine.route import Candidate
@@ -32,6 +32,16 @@ class Tariff:
             elif not self.unpriced_is_free:
                 return None
         return worst
+
+    def heard_nanos(self, candidate: Candidate, model: str, usage: Usage, seconds: float) -> int:
+        """Return what a transcription by `model` costs, by tokens or by seconds; nothing where it has no price."""
+        price = self._prices.of(candidate.provider, candidate.kind, model)
+        return 0 if price is None else cost_nanos(price, usage) + seconds_nanos(price, seconds)
+
+    def session_nanos(self, candidate: Candidate, seconds: float) -> int:
+        """Return what so many seconds of a session cost of which nothing else is counted."""
+        price = self._prices.of(candidate.provider, candidate.kind, candidate.model)
+        return 0 if price is None else session_nanos(price, seconds)
 
     def cost_nanos(self, provider: str, kind: str, model: str, usage: Usage) -> int | None:
         """Return what a usage costs, None when there is no price for it."""

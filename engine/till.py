@@ -65,8 +65,6 @@ class Till:
         winner, meter, exchange = self.race.winner, self.meter, self._exchange
         if winner is not None:
             exchange.upstream_dialect = winner.passage.dialect
-            if exchange.usage is None:
-                exchange.usage = winner.usage
             if meter is not None and meter.is_open and self._is_left():
                 if self._hand_over(winner, meter):
                     exchange.drained = True
@@ -75,6 +73,8 @@ class Till:
                     self._settle_stream(whole=False)
                 except OSError:
                     logger.exception("what the exchange %s cost cannot be written down: it is free", exchange.id)
+            if exchange.usage is None:
+                exchange.usage = winner.usage
             winner.close()
         if meter is not None:
             meter.close()

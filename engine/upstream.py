@@ -262,7 +262,7 @@ class Attempt:
         Its provider judges it as it does an error answer: the request's fault is a `ClientError`, what another attempt
         may cure a retryable `UpstreamError`.
         """
-        retryable = self.candidate.endpoint.config.provider.retryable(failure)
+        failure, retryable = self.candidate.endpoint.judge(failure)
         return self._judged(failure, cause=BROKEN_CAUSES.get(failure.code or "", "in_band"), retryable=retryable)
 
     # -- the stages --

@@ -12,16 +12,20 @@ from adapters.prices import catalogue
 from adapters.prices.bound import prompt_tokens_bound
 from adapters.prices.price import (
     SAME,
+    TOTALS,
     Price,
     charge_nanos,
     cost_nanos,
     nanos_of_dollars,
     price_from_dollars,
+    seconds_nanos,
+    session_nanos,
     worst_nanos,
 )
 
 __all__ = [
     "SAME",
+    "TOTALS",
     "Price",
     "Prices",
     "charge_nanos",
@@ -30,6 +34,8 @@ __all__ = [
     "output_tokens_max",
     "price_from_dollars",
     "prompt_tokens_bound",
+    "seconds_nanos",
+    "session_nanos",
     "worst_nanos",
 ]
 

@@ -55,8 +55,9 @@ def rows(kind: str) -> Mapping[str, Row]:
 def read(text: str) -> dict[str, Row]:
     """Return the rows of a file's text. Raises `CatalogueError`.
 
-    `[models]` holds a table a model: dollars per million tokens as text, `above_tokens` with `long` for the other tier,
-    `output_tokens_max`, and `also`, the other names it goes by. A `*` in a name stands for anything.
+    `[models]` holds a table a model: dollars per million tokens (or a piece, or a minute) as text, `above_tokens` with
+    `long` for the other tier, `output_tokens_max`, and `also`, the other names it goes by. A `*` in a name stands for
+    anything.
     """
     try:
         models = msgspec.convert(tomllib.loads(text), _File).models
@@ -113,6 +114,9 @@ class _Tier(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     audio_input: str | None = None
     audio_output: str | None = None
     reasoning: str | None = None
+    cached_audio: str | None = None
+    image_input: str | None = None
+    cached_image: str | None = None
     call: str = "0"
     image: str = "0"
 
@@ -120,6 +124,8 @@ class _Tier(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 class _Entry(_Tier, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A row of the file."""
 
+    audio_minute: str = "0"
+    session_minute: str = "0"
     above_tokens: int = 0
     long: _Tier | None = None
     output_tokens_max: int | None = None
@@ -130,7 +136,7 @@ def _price(entry: _Entry) -> Price:
     if (entry.long is None) != (entry.above_tokens == 0):
         raise ValueError("above_tokens and long go together")
     long = None if entry.long is None else price_from_dollars(**msgspec.structs.asdict(entry.long))
-    rates = {name: getattr(entry, name) for name in _Tier.__struct_fields__}
+    rates = {name: getattr(entry, name) for name in (*_Tier.__struct_fields__, "audio_minute", "session_minute")}
     return price_from_dollars(**rates, above_tokens=entry.above_tokens, long=long)
 
 

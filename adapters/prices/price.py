@@ -1,15 +1,17 @@
-"""Price: what a model's tokens cost, and what a usage, a reservation and a charge come to.
+"""Price: what a model's tokens and minutes cost, and what a usage, a reservation and a charge come to.
 
 Rates are whole nano-dollars per million tokens: one dollar per million is 10^9, a tenth of a cent per million 10^6.
 Everything is computed in integers and rounded once, up, to a whole nano-dollar. A part is never counted beside the
 total that contains it (see `adapters.usage`), and counts that contradict each other are cut to fit, so that nothing
-becomes negative.
+becomes negative. Time is paid by the minute, to the fraction of a second that was reported.
 
 It does not know which price holds for whom, nor whether a usage was counted or estimated.
 """
 
 import decimal
+from collections.abc import Mapping
 from decimal import Decimal
+from types import MappingProxyType
 
 import msgspec
 
@@ -21,7 +23,22 @@ SAME = -1
 DOLLARS_MAX = 1_000_000
 """More than this for a million tokens, or for one piece, is a slip of the pen."""
 
+TOTALS: Mapping[str, str] = MappingProxyType(
+    {
+        "cached_input": "input",
+        "cache_write": "input",
+        "audio_input": "input",
+        "image_input": "input",
+        "cached_audio": "cached_input",
+        "cached_image": "cached_input",
+        "audio_output": "output",
+        "reasoning": "output",
+    }
+)
+"""Which rate a part has that is left at `SAME`; each stands after the one it follows."""
+
 _MILLION = 1_000_000
+_MINUTE_SECONDS = 60
 _NANOS_PER_DOLLAR = Decimal(10**9)
 _EXACT = decimal.Context(
     prec=40, traps=[decimal.Inexact, decimal.InvalidOperation, decimal.Overflow, decimal.Underflow]
@@ -29,11 +46,13 @@ _EXACT = decimal.Context(
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):
-    """Nano-dollars per million tokens; `call` and `image` are nano-dollars per request and per image.
+    """Nano-dollars per million tokens; `call` and `image` are nano-dollars per request and per image made.
 
-    A rate left at `SAME` becomes that of its total. When a request's input exceeds `above_tokens`, `long` holds for all
-    of it, output and pieces included; `long` may have a `long` of its own. Raises `ValueError` for a negative rate and
-    for tiers out of order. `msgspec.structs.replace` keeps the rates that were filled in.
+    `audio_minute` and `session_minute` are nano-dollars per minute: of sound that was transcribed, and of a session of
+    which nothing else is counted. A rate left at `SAME` becomes that of its total (`TOTALS`). When a request's input
+    exceeds `above_tokens`, `long` holds for all of it, output and pieces included, but not time; `long` may have a
+    `long` of its own. Raises `ValueError` for a negative rate and for tiers out of order. `msgspec.structs.replace`
+    keeps the rates that were filled in.
     """
 
     input: int
@@ -43,19 +62,20 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     audio_input: int = SAME
     audio_output: int = SAME
     reasoning: int = SAME
+    cached_audio: int = SAME
+    image_input: int = SAME
+    cached_image: int = SAME
     call: int = 0
     image: int = 0
+    audio_minute: int = 0
+    session_minute: int = 0
     above_tokens: int = 0
     long: "Price | None" = None
 
     def __post_init__(self) -> None:
-        fill = msgspec.structs.force_setattr
-        for name in ("cached_input", "cache_write", "audio_input"):
+        for name, total in TOTALS.items():
             if getattr(self, name) == SAME:
-                fill(self, name, self.input)
-        for name in ("audio_output", "reasoning"):
-            if getattr(self, name) == SAME:
-                fill(self, name, self.output)
+                msgspec.structs.force_setattr(self, name, getattr(self, total))
         for name in self.__struct_fields__[:-1]:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
@@ -66,8 +86,9 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
 def cost_nanos(price: Price, usage: Usage, *, images: int = 0) -> int:
     """Return what a usage costs in nano-dollars, rounded up once.
 
-    Input is cached, written to a cache, audio or plain text. How much of the audio was cached no usage says: as little
-    as the counts allow, since what is cached is cheaper. Of the output, audio is told from reasoning first.
+    Input is cached, written to a cache, audio, an image or plain text. How much of the audio and of the images was
+    cached is what the usage says; where it says nothing, as little as the counts allow, since what is cached is
+    cheaper. Of the output, audio is told from reasoning first.
     """
     tokens = usage.input_tokens
     while price.long is not None and tokens > price.above_tokens:
@@ -75,7 +96,9 @@ def cost_nanos(price: Price, usage: Usage, *, images: int = 0) -> int:
     output = usage.output_tokens
     total = tokens * price.input + output * price.output
     cached, written, audio = usage.cached_tokens, usage.cache_write_tokens, usage.input_audio_tokens
-    if cached or written or audio:
+    if usage.input_image_tokens or (cached and audio):
+        total += _modalities(price, usage)
+    elif cached or written or audio:
         cached = cached if cached < tokens else tokens
         tokens -= cached
         written = written if written < tokens else tokens
@@ -93,12 +116,64 @@ def cost_nanos(price: Price, usage: Usage, *, images: int = 0) -> int:
     return -(-total // _MILLION) + price.call + images * price.image
 
 
+def _modalities(price: Price, usage: Usage) -> int:
+    """Return what the parts of the input add to its plain price, where some may be two at once: cached, and sound."""
+    cached = min(usage.cached_tokens, usage.input_tokens)
+    fresh = usage.input_tokens - cached
+    written = min(usage.cache_write_tokens, fresh)
+    fresh -= written
+    cached_audio = min(usage.cached_audio_tokens, usage.input_audio_tokens, cached)
+    cached_image = min(usage.cached_image_tokens, usage.input_image_tokens, cached - cached_audio)
+    cached_text = cached - cached_audio - cached_image
+    audio = min(usage.input_audio_tokens - cached_audio, fresh)
+    image = min(usage.input_image_tokens - cached_image, fresh - audio)
+    # What finds no place among the fresh tokens was cached, whatever was said of it.
+    more_audio = min(usage.input_audio_tokens - cached_audio - audio, cached_text)
+    more_image = min(usage.input_image_tokens - cached_image - image, cached_text - more_audio)
+    cached_text -= more_audio + more_image
+    plain = price.input
+    return (
+        written * (price.cache_write - plain)
+        + audio * (price.audio_input - plain)
+        + image * (price.image_input - plain)
+        + (cached_audio + more_audio) * (price.cached_audio - plain)
+        + (cached_image + more_image) * (price.cached_image - plain)
+        + cached_text * (price.cached_input - plain)
+    )
+
+
+def seconds_nanos(price: Price, seconds: float) -> int:
+    """Return what so many seconds of transcribed sound cost, rounded up once. See `session_nanos`."""
+    return _timed(price.audio_minute, seconds)
+
+
+def session_nanos(price: Price, seconds: float) -> int:
+    """Return what so many seconds of a session cost of which nothing else is counted, rounded up once.
+
+    A float means the shortest decimal that reads back as it, which is what the upstream wrote. Raises `ValueError` for
+    a time that is negative or no finite number.
+    """
+    return _timed(price.session_minute, seconds)
+
+
+def _timed(rate: int, seconds: float) -> int:
+    exact = Decimal(repr(seconds))
+    if not exact.is_finite() or exact < 0:
+        raise ValueError("a time must be finite and not negative")
+    numerator, denominator = exact.as_integer_ratio()
+    return -(-rate * numerator // (_MINUTE_SECONDS * denominator))
+
+
 def worst_nanos(price: Price, input_tokens: int, output_tokens: int, *, images: int = 0) -> int:
     """Return the most that a usage of up to so many tokens can cost, whatever they turn out to be.
 
-    Holds at every length up to `input_tokens`, also where a longer request would be the cheaper one.
+    Holds at every length up to `input_tokens`, also where a longer request would be the cheaper one. Of time it knows
+    nothing.
     """
-    dearest_input = max(price.input, price.cached_input, price.cache_write, price.audio_input)
+    dearest_input = max(
+        *(price.input, price.cached_input, price.cache_write),
+        *(price.audio_input, price.cached_audio, price.image_input, price.cached_image),
+    )
     dearest_output = max(price.output, price.audio_output, price.reasoning)
     total = input_tokens * dearest_input + output_tokens * dearest_output
     worst = -(-total // _MILLION) + price.call + images * price.image
@@ -147,12 +222,17 @@ def price_from_dollars(
     audio_input: str | float | Decimal | None = None,
     audio_output: str | float | Decimal | None = None,
     reasoning: str | float | Decimal | None = None,
+    cached_audio: str | float | Decimal | None = None,
+    image_input: str | float | Decimal | None = None,
+    cached_image: str | float | Decimal | None = None,
     call: str | float | Decimal = 0,
     image: str | float | Decimal = 0,
+    audio_minute: str | float | Decimal = 0,
+    session_minute: str | float | Decimal = 0,
     above_tokens: int = 0,
     long: Price | None = None,
 ) -> Price:
-    """Return the price of dollars per million tokens; `call` and `image` are dollars each. None means `SAME`.
+    """Return the price of dollars per million tokens, of a piece, and of a minute. None means `SAME`.
 
     Raises `ValueError` as `nanos_of_dollars` and `Price` do, with the name of the rate in front.
     """
@@ -164,8 +244,13 @@ def price_from_dollars(
         "audio_input": audio_input,
         "audio_output": audio_output,
         "reasoning": reasoning,
+        "cached_audio": cached_audio,
+        "image_input": image_input,
+        "cached_image": cached_image,
         "call": call,
         "image": image,
+        "audio_minute": audio_minute,
+        "session_minute": session_minute,
     }
     rates: dict[str, int] = {}
     for name, dollars in given.items():

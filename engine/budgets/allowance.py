@@ -65,7 +65,7 @@ class Allowance:
         self.last: Grant | None = None
         """What the store said last: how much is left there, and with whom."""
         self.touched = 0.0
-        """When something was taken last."""
+        """When something was taken last, or a standing made to draw on it."""
         self._recalled = 0
         self._need = 0
         self._slice = 0

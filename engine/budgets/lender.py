@@ -169,7 +169,7 @@ class Lender:
 
     async def _exchange(self) -> None:
         exchange, self._next = self._next, _Exchange()
-        given = [(allowance, allowance.give_up()) for allowance in self._returns]
+        given = [(allowance, allowance.owed, allowance.give_up()) for allowance in self._returns]
         self._returns.clear()
         asked = list(exchange.asks.items())
         self._exchanges += 1
@@ -182,13 +182,16 @@ class Lender:
         except StoreError as exc:
             self._failed += 1
             exchange.error = exc
-            for allowance, amount in given:
+            for allowance, owed, amount in given:
                 # Meanwhile it may have been forgotten, and another one have taken its place.
-                key = allowance.budget.id, allowance.window
-                self._allowances.setdefault(key, allowance).free += amount
+                back = self._allowances.setdefault((allowance.budget.id, allowance.window), allowance)
+                back.owed += owed
+                back.free += amount - owed
         exchange.done.set()
 
-    async def _lease(self, asked: list[tuple[Allowance, tuple[int, int]]], given: list[tuple[Allowance, int]]) -> None:
+    async def _lease(
+        self, asked: list[tuple[Allowance, tuple[int, int]]], given: list[tuple[Allowance, int, int]]
+    ) -> None:
         now = self._clock()
         wants = [
             Want(
@@ -202,7 +205,7 @@ class Lender:
             )
             for allowance, (least, together) in asked
         ]
-        returns = [Return(allowance.budget.id, allowance.window, amount) for allowance, amount in given if amount]
+        returns = [Return(allowance.budget.id, allowance.window, amount) for allowance, _, amount in given if amount]
         grants = await self._store.lease(self._holder, wants, returns, int(now))
         for (allowance, _), grant in zip(asked, grants, strict=True):
             allowance.take_in(grant)
@@ -221,7 +224,11 @@ class Lender:
                 del self._allowances[key]
             elif allowance.owed or (allowance.free and (over or now - allowance.touched > IDLE_SECONDS)):
                 self._give_back(allowance)
-            elif not allowance.free and now - max(allowance.touched, allowance.ends) > ENDED_SECONDS:
+            elif (
+                not allowance.free
+                and not allowance.in_use
+                and now - max(allowance.touched, allowance.ends) > ENDED_SECONDS
+            ):
                 del self._allowances[key]
 
 

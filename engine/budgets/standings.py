@@ -3,6 +3,9 @@
 The principal's own budgets, those of the model by the name it was asked for, and those of all models together.
 """
 
+from enum import Enum
+
+from engine.budgets.allowance import Unit
 from engine.budgets.lender import Lender
 from engine.budgets.periods import Period, end, window
 from engine.budgets.reservation import Standing
@@ -16,6 +19,16 @@ KEPT_SECONDS = 3600
 """For less time than the lender remembers an allowance that nobody uses, and other standings would get another one."""
 
 
+class Draws(Enum):
+    """What of its budgets a request draws on: all of them; or, of a session, what its beginning does and what each of
+    its responses does.
+    """
+
+    ALL = frozenset(Unit)
+    ENTRY = frozenset({Unit.REQUESTS, Unit.PLACES})
+    RESPONSE = frozenset({Unit.MONEY, Unit.TOKENS})
+
+
 class Standings:
     """Standings by key and model. Made anew by a reload."""
 
@@ -25,27 +38,27 @@ class Standings:
         self._lender = lender
         self._of_model = rates_of_models(config)
         self._of_all = self._of_model.pop(EVERYTHING, ())
-        self._kept: dict[tuple[str | None, str], tuple[Principal, Standing]] = {}
+        self._kept: dict[tuple[str | None, str, Draws], tuple[Principal, Standing]] = {}
 
     def __repr__(self) -> str:
         return f"<Standings {len(self._kept)}>"
 
-    def of(self, principal: Principal, model: str, now: float) -> Standing:
+    def of(self, principal: Principal, model: str, now: float, draws: Draws = Draws.ALL) -> Standing:
         """Return what a request draws on at `now` (unix seconds)."""
         # Only a model that has rates of its own makes a difference.
-        key = principal.id, model if model in self._of_model else ""
+        key = principal.id, model if model in self._of_model else "", draws
         kept = self._kept.get(key)
         if kept is not None and kept[0] is principal and now < kept[1].ends:
             return kept[1]
         if len(self._kept) >= KEPT_MAX:
             self._kept.clear()
-        standing = self._make(principal, model, now)
+        standing = self._make(principal, model, now, draws)
         self._kept[key] = principal, standing
         return standing
 
-    def _make(self, principal: Principal, model: str, now: float) -> Standing:
+    def _make(self, principal: Principal, model: str, now: float, draws: Draws) -> Standing:
         budgets = (*principal.budgets, *self._of_model.get(model, ()), *self._of_all)
-        allowances = [self._lender.allowance(budget, now) for budget in budgets]
+        allowances = [self._lender.allowance(budget, now) for budget in budgets if budget.unit in draws.value]
         day, month = window(Period.DAY, now), window(Period.MONTH, now)
         ends = min([now + KEPT_SECONDS, end(Period.DAY, day), *(each.ends for each in allowances if each.ends)])
         return Standing(allowances, day=day, month=month, ends=ends)

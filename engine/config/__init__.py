@@ -45,6 +45,7 @@ from engine.config.model import (
 from engine.config.money_options import Rates
 from engine.config.options import Document, Limits, Timeouts
 from engine.config.providers import build_providers, check_default_provider
+from engine.config.realtime_options import RealtimeOptions
 from engine.config.routing import build_aliases, build_race
 from engine.config.server import build_keys, build_server
 from engine.secrets import quoted
@@ -66,6 +67,7 @@ __all__ = [
     "ProxyMode",
     "Race",
     "Rates",
+    "RealtimeOptions",
     "Server",
     "Store",
     "TcpListen",

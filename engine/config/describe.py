@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import msgspec
 
-from adapters.prices import Price
+from adapters.prices import TOTALS, Price
 from engine.config.addresses import TcpListen
 from engine.config.model import (
     DEFAULT_GROUP,
@@ -156,14 +156,23 @@ def _group(group: Group) -> str:
 
 
 def _price(name: str, price: Price) -> str:
-    """Name the two rates that everybody asks for, and whatever else differs from them."""
-    plain = Price(input=price.input, output=price.output)
-    always = {"input", "output"}
-    named = [rate for rate in Price.__struct_fields__ if rate in always or getattr(price, rate) != getattr(plain, rate)]
-    pieces = [f"{dollars(getattr(price, rate))} per {rate}" for rate in named if rate in {"call", "image"}]
-    rates = [f"{rate} {dollars(getattr(price, rate))}" for rate in named if rate not in {"call", "image"}]
+    """Name the two rates that everybody asks for, and of the others those that do not follow from them."""
+    rates = [f"{rate} {dollars(getattr(price, rate))}" for rate in ("input", "output")]
+    rates += [
+        f"{rate} {dollars(getattr(price, rate))}"
+        for rate, total in TOTALS.items()
+        if getattr(price, rate) != getattr(price, total)
+    ]
     rates[-1] += " per million tokens"
-    return f"{name}: {', '.join([*rates, *pieces])}"
+    rates += [f"{dollars(amount)} per {piece}" for piece, amount in _pieces(price) if amount]
+    return f"{name}: {', '.join(rates)}"
+
+
+def _pieces(price: Price) -> Iterator[tuple[str, int]]:
+    yield "call", price.call
+    yield "image", price.image
+    yield "minute of transcribed sound", price.audio_minute
+    yield "minute of session", price.session_minute
 
 
 def _shown(number: int, one: int) -> str:

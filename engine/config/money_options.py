@@ -25,6 +25,7 @@ Ratio = Annotated[float, Meta(ge=0, le=RATIO_MAX)]
 Limit = Annotated[int, Meta(ge=1, le=LIMIT_MAX)]
 
 PER_MILLION = "$/1M tokens"
+PER_MINUTE = "$/min"
 
 
 class StoreBase(Section, frozen=True, kw_only=True):
@@ -124,8 +125,19 @@ class PriceOptions(Section, frozen=True, kw_only=True):
     audio_input: Annotated[PriceDollars | None, about("sound in the prompt; default: input", unit=PER_MILLION)] = None
     audio_output: Annotated[PriceDollars | None, about("sound in the answer; default: output", unit=PER_MILLION)] = None
     reasoning: Annotated[PriceDollars | None, about("reasoning; default: output", unit=PER_MILLION)] = None
+    cached_audio: Annotated[
+        PriceDollars | None, about("sound read from the prompt cache; default: cached_input", unit=PER_MILLION)
+    ] = None
+    image_input: Annotated[PriceDollars | None, about("images in the prompt; default: input", unit=PER_MILLION)] = None
+    cached_image: Annotated[
+        PriceDollars | None, about("images read from the prompt cache; default: cached_input", unit=PER_MILLION)
+    ] = None
     call: Annotated[PriceDollars, about("each request", unit="$")] = 0
     image: Annotated[PriceDollars, about("each image made", unit="$")] = 0
+    audio_minute: Annotated[PriceDollars, about("sound that is transcribed and counted by time", unit=PER_MINUTE)] = 0
+    session_minute: Annotated[
+        PriceDollars, about("a realtime session of which its upstream counts nothing else", unit=PER_MINUTE)
+    ] = 0
 
 
 class Rates(Section, frozen=True, kw_only=True):

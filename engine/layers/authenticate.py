@@ -1,6 +1,7 @@
 """Who is asking: the one place that turns a request's credential into a principal.
 
-A key is taken from `Authorization: Bearer`, `x-api-key`, `x-goog-api-key` or `?key=`, in that order. Without any
+A key is taken from `Authorization: Bearer`, `x-api-key`, `x-goog-api-key`, a WebSocket's subprotocol or `?key=`, in
+that order. Without any
 key the gateway only listens on loopback, and then the danger is a web page in the user's own browser: a page
 may send requests to loopback, directly or under a name it has rebound. So a keyless gateway serves only requests whose
 `Host`, and whose `Origin` if there is one, are loopback names. Where keys come from is `engine.keyring`'s business.
@@ -17,13 +18,19 @@ from engine.keyring import Keyring
 from engine.principal import NOBODY, Principal
 from engine.routes import Action
 
+SCOPED = frozenset({Action.GENERATE, Action.SESSION, Action.CLIENT_SECRET})
+"""What a key may be allowed, or not, by the surface's name."""
+
+KEY_PROTOCOL = b"openai-insecure-api-key."
+"""The subprotocol in which a browser sends a key, since it can send no header (platform.openai.com, Realtime)."""
+
 
 def authenticate(keys: Keyring, exchange: Exchange) -> None:
     """Set `exchange.principal`. Raises `ClientError` 401 without a key in force, 403 for a foreign page or address."""
     surface = exchange.surface
     if not surface.public:
         exchange.principal = identify(keys, exchange.request, exchange.address)
-        if surface.action is Action.GENERATE:
+        if surface.action in SCOPED:
             exchange.principal.check_surface(surface.name)
 
 
@@ -57,6 +64,11 @@ def credential(request: Request) -> bytes | None:
     token = request.get(b"x-api-key") or request.get(b"x-goog-api-key") or b""
     if token:
         return token
+    offered = request.get(b"sec-websocket-protocol")
+    if offered is not None:
+        for name in offered.split(b","):
+            if name.strip().startswith(KEY_PROTOCOL):
+                return name.strip().removeprefix(KEY_PROTOCOL)
     if b"key=" in request.query:
         # In the one encoding that takes any bytes, so that no two tokens are read as the same.
         values = parse_qs(request.query.decode("latin-1"), encoding="latin-1").get("key")

@@ -8,6 +8,7 @@ A meter that was not settled is voided, synchronously, in the exchange's `finall
 """
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,11 @@ from adapters.prices import charge_nanos
 from adapters.prices.bound import prompt_tokens_bound
 from adapters.rate_headers import Rate
 from adapters.retry_hints import retry_after
-from adapters.usage import Usage
+from adapters.usage import Usage, added
 from engine.budgets.allowance import Allowance, Unit
 from engine.budgets.lender import ShortageError
-from engine.budgets.reservation import Lack, Reservation, Standing, reserve
+from engine.budgets.reservation import Charge, Lack, Reservation, Standing, reserve
+from engine.budgets.standings import Draws
 from engine.exchange import Exchange
 from engine.money import NANOS, dollars
 from engine.route import Candidate, Route
@@ -57,13 +59,23 @@ class Detail(Struct, omit_defaults=True):
 class Meter:
     """One exchange's reservation and what came of it. `settle` at most once; `close` always."""
 
-    __slots__ = ("_booked", "_exchange", "_reservation", "_standing", "_treasury", "prompt_bytes")
+    __slots__ = ("_booked", "_exchange", "_id", "_reservation", "_standing", "_tariff", "_treasury", "prompt_bytes")
 
     def __init__(
-        self, treasury: "Treasury", exchange: Exchange, standing: Standing, reservation: Reservation, *, booked: bool
+        self,
+        treasury: "Treasury",
+        exchange: Exchange,
+        standing: Standing,
+        reservation: Reservation,
+        *,
+        booked: bool,
+        id: str,  # noqa: A002 - what it is in the ledger
     ) -> None:
+        """`id` is the settlement's: the exchange's, or of one of several that an exchange settles."""
         self._treasury = treasury
+        self._tariff = treasury.tariff  # a reload changes no price of what is under way
         self._exchange = exchange
+        self._id = id
         self._standing = standing
         self._reservation: Reservation | None = reservation
         self._booked = booked
@@ -77,23 +89,25 @@ class Meter:
         """Whether nothing was settled or voided yet."""
         return self._reservation is not None
 
-    def settle(self, usage: Usage, candidate: Candidate) -> None:
+    def settle(self, usage: Usage, candidate: Candidate, cost: int | None = None) -> Charge:
         """Charge what an answer came to and write it into the journal; from here on it is owed.
 
+        `cost` is what it came to where tokens do not tell. The exchange's usage, cost and amount grow by it.
         Raises `OSError` when the journal's device fails: then it is open as before, and free once it is closed.
         """
         reservation, exchange, treasury = self._reservation, self._exchange, self._treasury
         assert reservation is not None
         principal = exchange.principal
-        exchange.usage = usage
-        cost = treasury.tariff.cost_nanos(candidate.provider, candidate.kind, candidate.model, usage)
+        exchange.usage = added(exchange.usage, usage)
+        if cost is None:
+            cost = self._tariff.cost_nanos(candidate.provider, candidate.kind, candidate.model, usage)
         if cost is not None:
             cost = min(cost, ANSWER_NANOS_MAX)
-        exchange.cost_nanos = cost
+            exchange.cost_nanos = cost + (exchange.cost_nanos or 0)
         if not self._booked:
             reservation.settle(0, usage.total_tokens)
             self._reservation = None
-            return
+            return Charge(0, 0)
         account = principal.account
         assert account is not None
         assert principal.id is not None
@@ -101,7 +115,7 @@ class Meter:
         detail = Detail(exchange.request_id.decode("ascii"), exchange.model, candidate.provider, candidate.model, usage)
         treasury.note(
             Settlement(
-                exchange.id,
+                self._id,
                 int(treasury.clock()),
                 account.id,
                 principal.id,
@@ -117,7 +131,8 @@ class Meter:
         )
         reservation.settle(charge.amount_nanos, usage.total_tokens)
         self._reservation = None
-        exchange.amount_nanos = charge.amount_nanos
+        exchange.amount_nanos += charge.amount_nanos
+        return charge
 
     def settle_stream(
         self, usage: Usage | None, candidate: Candidate, *, events: int, bytes_out: int, whole: bool
@@ -151,14 +166,40 @@ async def open_meter(treasury: "Treasury", exchange: Exchange, dialect: Dialect,
     Raises `ClientError`: 402 (`insufficient_balance`, `cap_exceeded`), 429 (`rate_limit_exceeded`), 404
     (`model_not_priced`), 503 when the store cannot be had or the journal has no room. Cancelled: nothing is reserved.
     """
-    principal = exchange.principal
-    assert exchange.model is not None
     output_tokens = dialect.output_tokens_max(asked) or treasury.tariff.output_tokens_reserved * max(asked.choices, 1)
     input_tokens = prompt_tokens_bound(asked.body)
+    return await hold(
+        treasury,
+        exchange,
+        dialect,
+        route.candidates,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        draws=Draws.ALL,
+    )
+
+
+async def hold(
+    treasury: "Treasury",
+    exchange: Exchange,
+    dialect: Dialect,
+    candidates: Sequence[Candidate],
+    *,
+    input_tokens: int,
+    output_tokens: int,
+    draws: Draws,
+    serial: int = 0,
+) -> Meter:
+    """Reserve what an answer of so many tokens by any of `candidates` may come to, as `open_meter`.
+
+    `serial` tells apart what one exchange settles several times.
+    """
+    principal = exchange.principal
+    assert exchange.model is not None
     nanos = 0
-    pays = principal.account is not None
+    pays = principal.account is not None and draws is not Draws.ENTRY
     if pays:
-        worst = treasury.tariff.worst_nanos(route.candidates, input_tokens, output_tokens)
+        worst = treasury.tariff.worst_nanos(candidates, input_tokens, output_tokens)
         if worst is None:
             message = f"the model {exchange.model!r} has no price here, so it cannot be sold"
             raise ClientError(Failure(404, Kind.NOT_FOUND, message, code="model_not_priced", param="model"))
@@ -166,7 +207,7 @@ async def open_meter(treasury: "Treasury", exchange: Exchange, dialect: Dialect,
     tokens = input_tokens + min(output_tokens, treasury.tariff.output_tokens_reserved)
     while True:
         now = treasury.clock()
-        standing = treasury.standings.of(principal, exchange.model, now)
+        standing = treasury.standings.of(principal, exchange.model, now, draws)
         outcome = reserve(standing, nanos, tokens, now)
         if isinstance(outcome, Reservation):
             break
@@ -183,7 +224,8 @@ async def open_meter(treasury: "Treasury", exchange: Exchange, dialect: Dialect,
         except JournalFullError as exc:
             outcome.void()
             raise ClientError(_away("there is no room to write down what answers cost", "journal_full")) from exc
-    return Meter(treasury, exchange, standing, outcome, booked=pays)
+    settlement_id = f"{exchange.id}.{serial}" if serial else exchange.id
+    return Meter(treasury, exchange, standing, outcome, booked=pays, id=settlement_id)
 
 
 def estimated(usage: Usage | None, prompt_bytes: int, *, events: int = 0, bytes_out: int = 0) -> Usage:

@@ -13,6 +13,8 @@ from engine.gateway import Gateway
 from engine.principal import NOBODY
 from engine.routes import Action
 
+LOGGED = frozenset({Action.GENERATE, Action.SESSION})
+
 MALFORMED = "malformed"
 """The surface of what was refused before it was a request."""
 
@@ -40,7 +42,7 @@ def record(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None
     if exchange.hedged:
         metrics.request_hedged()
     treasury = gateway.treasury
-    if treasury is not None and exchange.surface.action is Action.GENERATE and not exchange.drained:
+    if treasury is not None and exchange.surface.action in LOGGED and not exchange.drained:
         # Who has no key in force leaves a line in the access log, not rows in a database.
         known = exchange.principal is not NOBODY or not gateway.keys.required
         if known:

@@ -18,10 +18,12 @@ from adapters.prices import (
     output_tokens_max,
     price,
     price_from_dollars,
+    seconds_nanos,
+    session_nanos,
     worst_nanos,
 )
 from adapters.registry import providers
-from adapters.usage import Usage
+from adapters.usage import Usage, of_counts
 
 DOLLAR = 10**9
 
@@ -63,6 +65,13 @@ def listed(kind: str, model: str) -> Price:
         ("xai", "grok-4.6", Usage(199_999, 0), "0.399998"),
         ("xai", "grok-4.6", Usage(200_000, 0), "0.8"),
         ("deepseek", "deepseek-flash", Usage(1_000_000, 1_000_000, cached_tokens=1_000_000), "1.206"),
+        # 100 of text, 900 of sound and 200 of images in: 0.0004 + 0.0288 + 0.001; 50 and 450 out: 0.0008 + 0.0288.
+        ("openai", "gpt-realtime", Usage(1_200, 500, 0, 0, 0, 900, 450, 200), "0.0598"),
+        # The same after a turn: 60 of text, 700 of sound and 150 of images cached; 40, 200 and 50 are new.
+        ("openai", "gpt-realtime", Usage(1_200, 0, 910, 0, 0, 900, 0, 200, 700, 150), "0.007189"),
+        ("openai", "gpt-realtime-mini", Usage(1_200, 0, 910, 0, 0, 900, 0, 200, 700, 150), "0.0022896"),
+        ("openai", "gpt-realtime-mini", Usage(100, 0, 100, 0, 0, 40, 0, 0, 40), "0.0000156"),
+        ("openai", "gpt-4o-transcribe", Usage(100, 20, input_audio_tokens=90), "0.00045"),
         ("openai", "text-embedding-3-small", Usage(1), "0.00000002"),
         ("openai", "gpt-4.1", Usage(), "0"),
     ],
@@ -90,6 +99,10 @@ def test_a_rate_left_out_is_that_of_its_total() -> None:
     plain = Price(input=3, output=5)
     assert (plain.cached_input, plain.cache_write, plain.audio_input) == (3, 3, 3)
     assert (plain.audio_output, plain.reasoning) == (5, 5)
+    assert (plain.image_input, plain.cached_audio, plain.cached_image) == (3, 3, 3)
+    cheaper = Price(input=3, output=5, cached_input=1)
+    assert (cheaper.image_input, cheaper.cached_audio, cheaper.cached_image) == (3, 1, 1)
+    assert (plain.audio_minute, plain.session_minute) == (0, 0)
     assert Price(input=3, output=5, cached_input=0).cached_input == 0
 
 
@@ -104,6 +117,9 @@ def test_audio_counts_as_cached_only_where_it_must() -> None:
     [
         Usage(5, 5, 9, 9, 9, 9, 9),
         Usage(0, 0, 9, 9, 9, 9, 9),
+        Usage(5, 5, 9, 9, 9, 9, 9, 9, 9, 9),
+        Usage(5, 5, 9, 9, 9, 9, 9, 9, 0, 2),
+        Usage(5, 5, 9, 9, 9, 9, 9, 2, 2, 9),
     ],
 )
 def test_counts_that_contradict_each_other_are_cut(usage: Usage) -> None:
@@ -111,7 +127,40 @@ def test_counts_that_contradict_each_other_are_cut(usage: Usage) -> None:
     assert cost_nanos(dear, usage) == usage.output_tokens * 2
 
 
-@pytest.mark.parametrize("name", ["input", "output", "cached_input", "call", "image", "above_tokens"])
+MODAL = Price(
+    input=1 * 10**6,
+    output=0,
+    cached_input=10 * 10**6,
+    cache_write=100 * 10**6,
+    audio_input=1_000 * 10**6,
+    image_input=10_000 * 10**6,
+    cached_audio=100_000 * 10**6,
+    cached_image=1_000_000 * 10**6,
+)
+"""Each digit of a cost counts the tokens of one rate."""
+
+
+@pytest.mark.parametrize(
+    ("usage", "nanos"),
+    [
+        (Usage(9, input_audio_tokens=3, input_image_tokens=2), 2_3_0_0_4),
+        (Usage(9, cached_tokens=4, input_audio_tokens=3, input_image_tokens=2), 2_3_0_4_0),
+        (Usage(9, 0, 4, 0, 0, 3, 0, 2, 2, 1), 1_2_1_1_0_1_3),
+        (Usage(9, 0, 4, 2, 0, 3, 0, 2, 2, 1), 1_2_1_1_2_1_1),
+        (Usage(9, 0, 4, 0, 0, 3, 0, 2, 3, 0), 3_2_0_0_1_3),
+        (Usage(9, 0, 4, 0, 0, 3, 0, 2, 0, 2), 2_0_0_3_0_2_2),
+        # What was cached is not told by modality: sound is taken for new first, then images, as far as there is room.
+        (Usage(9, 0, 7, 0, 0, 3, 0, 2), 2_1_0_2_0_4_0),
+        (Usage(9, 0, 9, 0, 0, 3, 0, 2), 2_3_0_0_0_4_0),
+        (Usage(9, 0, 5, 4, 0, 3, 0, 2), 2_3_0_0_4_0_0),
+        (Usage(5, 0, 2, 0, 0, 5), 2_0_3_0_0_0),
+    ],
+)
+def test_every_modality_has_its_rate_cached_or_not(usage: Usage, nanos: int) -> None:
+    assert cost_nanos(MODAL, usage) == nanos
+
+
+@pytest.mark.parametrize("name", ["input", "output", "cached_input", "cached_audio", "call", "image", "above_tokens"])
 def test_no_rate_is_negative(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         msgspec.structs.replace(Price(input=1, output=1), **{name: -2})
@@ -147,7 +196,10 @@ def prices(draw: st.DrawFn) -> Price:
     return tier
 
 
-USAGES = st.builds(Usage, TOKENS, TOKENS, TOKENS, TOKENS, TOKENS, TOKENS, TOKENS)
+USAGES = st.builds(Usage, *[TOKENS] * 10)
+
+
+PARTS_OF_INPUT = ("input_tokens", "cached_tokens", "cache_write_tokens", "input_audio_tokens", "input_image_tokens")
 
 
 @given(prices(), USAGES, st.integers(0, 1000), st.integers(0, 1000))
@@ -161,7 +213,9 @@ def test_more_tokens_never_cost_less(rates: Price, usage: Usage, more_in: int, m
     # A cheaper part may take the place of a dearer one when a total grows that cuts it.
     whole = msgspec.structs.replace(
         usage,
-        input_tokens=usage.input_tokens + usage.cached_tokens + usage.cache_write_tokens + usage.input_audio_tokens,
+        input_tokens=sum(getattr(usage, name) for name in PARTS_OF_INPUT),
+        cached_audio_tokens=min(usage.cached_audio_tokens, usage.cached_tokens, usage.input_audio_tokens),
+        cached_image_tokens=0,
         output_tokens=usage.output_tokens + usage.reasoning_tokens + usage.output_audio_tokens,
     )
     more = msgspec.structs.replace(
@@ -175,6 +229,66 @@ def test_parts_are_never_counted_beside_their_totals(rates: Price, usage: Usage)
     flat = Price(input=rates.input, output=rates.output)
     bare = Usage(usage.input_tokens, usage.output_tokens)
     assert cost_nanos(flat, usage) == cost_nanos(flat, bare)
+
+
+@given(FLAT, st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6), st.data())
+def test_told_apart_whole_modalities_cost_their_sum(
+    rates: Price, text: int, audio: int, image: int, draws: st.DataObject
+) -> None:
+    cached = [draws.draw(st.integers(0, each)) for each in (text, audio, image)]
+    usage = of_counts(
+        input_tokens=text + audio + image,
+        output_tokens=0,
+        cached_tokens=sum(cached),
+        input_audio_tokens=audio,
+        input_image_tokens=image,
+        cached_audio_tokens=cached[1],
+        cached_image_tokens=cached[2],
+    )
+    exact = (
+        (text - cached[0]) * rates.input
+        + (audio - cached[1]) * rates.audio_input
+        + (image - cached[2]) * rates.image_input
+        + cached[0] * rates.cached_input
+        + cached[1] * rates.cached_audio
+        + cached[2] * rates.cached_image
+    )
+    # Where neither sound nor images are said to be cached, and all text is, nothing was said of it: the same comes out.
+    assert cost_nanos(rates, usage) == -(-exact // 10**6) + rates.call
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "seconds", "dollars"),
+    [
+        ("openai", "whisper-1", 60, "0.006"),
+        ("openai", "whisper-1", 0.1, "0.00001"),
+        ("openai", "gpt-transcribe", 90.5, "0.0067875"),
+        ("openai", "gpt-live-transcribe", 3600, "1.02"),
+        ("openai", "gpt-realtime-whisper", 0.0, "0"),
+        ("openai", "gpt-realtime", 60, "0"),
+    ],
+)
+def test_transcribed_sound_is_paid_by_the_minute(kind: str, model: str, seconds: float, dollars: str) -> None:
+    assert seconds_nanos(listed(kind, model), seconds) == Decimal(dollars) * DOLLAR
+
+
+def test_a_session_of_which_nothing_is_counted_is_paid_by_the_minute() -> None:
+    assert session_nanos(listed("openai", "gpt-realtime-translate"), 1_800) == Decimal("1.02") * DOLLAR
+    assert session_nanos(listed("openai", "gpt-realtime"), 1_800) == 0
+    assert session_nanos(Price(input=0, output=0, session_minute=60), 0.01) == 1
+    assert session_nanos(Price(input=0, output=0, session_minute=60), 1e300) == 10**300
+
+
+@given(st.integers(0, 10**15), st.floats(0, 10**9))
+def test_time_is_rounded_once_and_up(rate: int, seconds: float) -> None:
+    exact = rate * Fraction(repr(seconds)) / 60
+    assert 0 <= seconds_nanos(Price(input=0, output=0, audio_minute=rate), seconds) - exact < 1
+
+
+@pytest.mark.parametrize("seconds", [-1, -1e-9, float("nan"), float("inf")])
+def test_no_time_is_negative_or_endless(seconds: float) -> None:
+    with pytest.raises(ValueError, match="time"):
+        seconds_nanos(Price(input=0, output=0), seconds)
 
 
 @given(FLAT, USAGES)

@@ -67,7 +67,7 @@ def test_every_way_is_asked_with_its_key_at_its_port_and_who_begins_takes_turns(
     paced = [(job.port, job.key) for job in performed.jobs if isinstance(job, Paced)][3:]
     plain, logged, charged = (1, KEY), (2, KEY), (2, TOKEN)
     assert paced == [plain, logged, charged, logged, charged, plain, charged, plain, logged]
-    assert {job.period_us for job in performed.jobs if isinstance(job, Paced)} == {250}, "never faster than a client"
+    assert {job.period_us for job in performed.jobs if isinstance(job, Paced)} == {300}, "half load, the dearest way"
     assert {job.connections for job in performed.jobs if isinstance(job, Unary)} == {BRIEF.connections}
     assert all(len(each) == 3 for each in asking.samples.values["paced_cpu_us"].values())
 

@@ -126,6 +126,9 @@ class FakeEndpoint:
         self.opened.append(line)
         return line
 
+    def judge(self, failure: Failure) -> tuple[Failure, bool]:
+        return failure, self.config.provider.retryable(failure)
+
     def classify(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> tuple[Failure, bool]:
         return Failure(status, kind_of_status(status), body.decode()), status >= 500
 

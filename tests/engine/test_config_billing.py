@@ -132,8 +132,13 @@ def test_a_price_is_in_dollars_per_million_tokens_and_a_piece() -> None:
     audio_input = 32
     audio_output = 64.000000001
     reasoning = 12
+    cached_audio = 0.3
+    image_input = 5
+    cached_image = 0.5
     call = 0.01
     image = 0.039
+    audio_minute = 0.006
+    session_minute = 0.034
     """).prices
     assert prices == {
         "gpt-x": Price(input=1_250_000_000, output=10 * DOLLAR),
@@ -145,8 +150,13 @@ def test_a_price_is_in_dollars_per_million_tokens_and_a_piece() -> None:
             audio_input=32 * DOLLAR,
             audio_output=64_000_000_001,
             reasoning=12 * DOLLAR,
+            cached_audio=300_000_000,
+            image_input=5 * DOLLAR,
+            cached_image=500_000_000,
             call=10_000_000,
             image=39_000_000,
+            audio_minute=6_000_000,
+            session_minute=34_000_000,
         ),
     }
     assert prices["gpt-x"].cached_input == prices["gpt-x"].audio_input == 1_250_000_000
@@ -389,17 +399,22 @@ def test_describe_shows_exact_amounts() -> None:
     [prices.x]
     input = 0.000000001
     output = 5
+    cached_input = 2
     reasoning = 6
+    cached_audio = 3
     call = 0.01
     image = 2
+    audio_minute = 0.006
+    session_minute = 0.034
     """
-    rates = "input $0.000000001, output $5.00, reasoning $6.00"
+    rates = "input $0.000000001, output $5.00, cached_input $2.00, cached_audio $3.00, reasoning $6.00"
+    pieces = "$0.01 per call, $2.00 per image, $0.006 per minute of transcribed sound, $0.034 per minute of session"
     assert describe(read(SERVER + text))[5:] == [
         "store       enabled = false",
         "billing     markup 12.3456 % from $0.00, 200 % from $1000000.00",
         "group       default may use *, prices x 100",
         "group       same may use *",
-        f"price       x: {rates} per million tokens, $0.01 per call, $2.00 per image",
+        f"price       x: {rates} per million tokens, {pieces}",
     ]
     assert describe(read(SERVER + "[billing]\ntiers = []"))[-1] == "billing     no markup"
 

@@ -345,6 +345,25 @@ async def test_a_lowered_limit_of_places_holds_in_all_workers_once_they_have_hea
             await made.take(lenders[0], 0, lowered)
 
 
+async def test_places_that_are_owed_stay_so_while_the_store_is_away(autojump_clock: MockClock) -> None:
+    async with house(0) as made:
+        lender = await made.lender()
+        under_way = [await made.take(lender, 0, places(4)) for _ in range(4)]
+        lowered = places(1)
+        with pytest.raises(ShortageError):
+            await made.take(lender, 0, lowered)
+        made.store.fail(UnavailableError("away"))
+        for reservation in under_way[1:]:
+            reservation.void()
+        await trio.sleep(5)
+        with pytest.raises(UnavailableError):
+            await made.take(lender, 0, lowered)
+        made.store.heal()
+        await trio.sleep(2)
+        assert await made.leased() == 1
+        under_way[0].void()
+
+
 async def test_a_lowered_cap_calls_back_what_is_free(autojump_clock: MockClock) -> None:
     async with house(10_000) as made:
         lender = await made.lender()
@@ -376,6 +395,16 @@ async def test_an_allowance_is_not_forgotten_as_long_as_a_standing_draws_on_it(a
             await trio.sleep(IDLE_SECONDS + 3)
             assert await made.store.leases() == [], "no lease is with an allowance that nobody looks after"
         assert lender.statistics().allowances == 1
+
+
+async def test_a_place_that_is_taken_for_hours_comes_back(autojump_clock: MockClock) -> None:
+    async with house(0) as made:
+        lender = await made.lender(hears=False)
+        reservation = await made.take(lender, 0, places(1))
+        await trio.sleep(3 * 3600)
+        reservation.void()
+        await trio.sleep(2)
+        assert await made.store.leases() == []
 
 
 # -- the store away ----------------------------------------------------------------------------------------------------

@@ -278,6 +278,7 @@ def everything(text: str) -> list[str]:
 HARMLESS = everything("x")
 
 
+@settings(max_examples=50)
 @given(text=texts)
 def test_the_same_statements_are_run_whatever_is_written(text: str) -> None:
     assert everything(text) == HARMLESS
@@ -326,7 +327,7 @@ async def opened(kind: str) -> AsyncIterator[Store]:
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25)
 @given(one=texts, two=texts)
 async def test_any_text_comes_back_and_names_nothing_else(kind: str, one: str, two: str) -> None:
     async with opened(kind) as kept:
