@@ -7,7 +7,7 @@ is done elsewhere, and imported when it is asked for, so that `--help` is quick.
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -71,15 +71,14 @@ def serve(
         try:
             trio.run(try_store, directory)
         except StoreError as exc:
-            fail(f"{exc}. Name another place with --data DIR, or keep no accounts: [store] enabled = false")
+            fail(f"{exc} Name another place with --data DIR, or keep no accounts: [store] enabled = false.")
     try:
         supervisor = Supervisor(
             loaded, text, workers=workers, demo_key=demo_key, data=directory, ready=announce(loaded)
         )
         trio.run(supervisor.run, sys.stdin.fileno() if follow_stdin else None)
     except* (ListenError, StartError) as group:
-        for error in group.exceptions:
-            fail(str(error))
+        fail(str(next(leaves(group))))
 
 
 @app.command()
@@ -98,6 +97,15 @@ def demo(
     from engine.demo import run  # noqa: PLC0415
 
     raise typer.Exit(run(port=port, once=once))
+
+
+def leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
+    """Yield what went wrong, however deep in nurseries it happened."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from leaves(error)
+        else:
+            yield error
 
 
 async def try_store(directory: Path) -> None:

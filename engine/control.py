@@ -42,10 +42,18 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Order(msgspec.Struct, frozen=True):
-    """One line downwards; `config`, the text of the configuration file, only with CONFIGURE and RELOAD."""
+    """One line downwards; `config`, the text of the configuration file, only with CONFIGURE and RELOAD.
+
+    `secret` comes with CONFIGURE: all workers of a server sign ephemeral keys with it. It goes no other way, since
+    arguments and variables of a process can be seen by others.
+    """
 
     command: Command
     config: str = ""
+    secret: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"Order({self.command.value})"
 
 
 class Channel:

@@ -39,7 +39,8 @@ class Keyring:
         "signer",
     )
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, secret: bytes = b"") -> None:
+        """`secret` is what ephemeral keys are signed with; without one they are good for this keyring alone."""
         self._keys: dict[bytes, Key | ConfiguredKey] = {}
         self._accounts: dict[str, Account] = {}
         self._teams: dict[str, Team] = {}
@@ -53,7 +54,7 @@ class Keyring:
         """The principals that were made of an account."""
         self._config = config
         self._configured: dict[str, ConfiguredKey] = {}
-        self.signer = Signer(secrets.token_bytes(SECRET_BYTES))
+        self.signer = Signer(secret or secrets.token_bytes(SECRET_BYTES))
         """Of ephemeral keys; workers that share a secret accept each other's."""
         self.required = False
         """Whether a key is asked for: there is one, or the configuration says so."""

@@ -25,6 +25,7 @@ from engine import snapshots
 from engine.config import Config, ConfigError, Problem, load_text, read
 from engine.console.status import Billing, Status, Worker, write_status
 from engine.control import Channel, Command, Event, Message, Order
+from engine.ephemeral import SECRET_BYTES
 from engine.listeners import Bound, bind
 from engine.processes import killed_at_last, make_runtime_directory, start_process
 from engine.routes import GENERATIONS
@@ -112,6 +113,8 @@ class Supervisor:
         self._announced = False
         self._mute = False
         self.listen = config.server.listen
+        self._secret = secrets.token_bytes(SECRET_BYTES)
+        """What workers sign ephemeral keys with: such a key is good for one server, and for as long as it runs."""
         self.runtime = make_runtime_directory()
         self.start_time = int(time.time())
         self.models: list[str] = []
@@ -195,7 +198,7 @@ class Supervisor:
         slot.pid = process.pid
         self._set_state(slot, State.STARTING)
         async with killed_at_last(process):
-            await slot.channel.send(Order(Command.CONFIGURE, self.config_text))
+            await slot.channel.send(Order(Command.CONFIGURE, self.config_text, self._secret))
             while True:
                 message = await slot.channel.receive()
                 if message is None:

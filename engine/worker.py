@@ -180,7 +180,8 @@ def main() -> int:
         order, received = receive_first(control)
         config = load_text(order.config, options.config, os.environ)
         logs.configure(config.server.log_level)
-        trio.run(_run, config, options, control, received)
+        keys = Keyring(config, secret=order.secret)
+        trio.run(_run, config, options, keys, control, received)
     except (EOFError, ConfigError, OSError, StoreError) as exc:
         # A file that the configuration names is gone, or standard output is closed: the supervisor tries again, and
         # a traceback would say no more.
@@ -189,9 +190,10 @@ def main() -> int:
     return 0
 
 
-async def _run(config: Config, options: argparse.Namespace, control: socket.socket, received: bytes) -> None:
+async def _run(
+    config: Config, options: argparse.Namespace, keys: Keyring, control: socket.socket, received: bytes
+) -> None:
     registry.dialects()  # a tenth of a second of imports that the first request would wait for
-    keys = Keyring(config)
     async with AsyncExitStack() as stack:
         treasury = None
         if options.data is not None:

@@ -35,12 +35,12 @@ def realtime_usage(
     }
 
 
-def created(id: str = "resp_1") -> str:
-    return frame("response.created", event_id="event_1", response={"id": id, "object": "realtime.response"})
+def created(name: str = "resp_1") -> str:
+    return frame("response.created", event_id="event_1", response={"id": name, "object": "realtime.response"})
 
 
-def done(id: str | None = "resp_1", status: str = "completed", usage: Any = None, **members: Any) -> str:
-    response = {"object": "realtime.response", "id": id, "status": status, "usage": usage, **members}
+def done(name: str | None = "resp_1", status: str = "completed", usage: Any = None, **members: Any) -> str:
+    response = {"object": "realtime.response", "id": name, "status": status, "usage": usage, **members}
     return frame("response.done", event_id="event_9", response=response)
 
 

@@ -214,8 +214,11 @@ async def test_an_answer_that_is_none_of_the_protocols(answer: bytes, autojump_c
 
 @pytest.mark.parametrize(
     "fields",
-    [b"Sec-WebSocket-Extensions: permessage-deflate\r\n", b"Sec-WebSocket-Protocol: \xff\r\n"]
-    + [b"Sec-WebSocket-Protocol: realtime, realtime\r\n"],
+    [
+        b"Sec-WebSocket-Extensions: permessage-deflate\r\n",
+        b"Sec-WebSocket-Protocol: \xff\r\n",
+        b"Sec-WebSocket-Protocol: realtime, realtime\r\n",
+    ],
 )
 async def test_an_upstream_may_not_choose_what_was_not_offered(fields: bytes) -> None:
     ours, theirs = pair()
