@@ -102,11 +102,11 @@ class Socket:
         self._verdict: Closed | None = None
         self._pings_owed = 0
         self._pings_sent = 0
-        self._framing = framing = Framing(masks=masks, frame_bytes_max=terms.frame_bytes_max, on_ping=self._wake)
-        self._stream = ReplayedStream(stream, granted.leftover, lingers=lambda: framing.fault)
+        self._framing = Framing(masks=masks, frame_bytes_max=terms.frame_bytes_max, on_ping=self._wake)
+        self._stream = ReplayedStream(stream, granted.leftover, settled=self._settled)
         self._connection = WebSocketConnection(
             self._stream,
-            cast("WSConnection", framing),
+            cast("WSConnection", self._framing),
             message_queue_size=1,
             max_message_size=terms.frame_bytes_max,
             receive_buffer_size=RECEIVE_BYTES,
@@ -179,6 +179,7 @@ class Socket:
             try:
                 await self._connection._reader_task()
             finally:
+                self._stream.close()
                 self._ended.set()
             nursery.cancel_scope.cancel()
 
@@ -204,6 +205,11 @@ class Socket:
 
     def _wake(self) -> None:
         self._chores.set()
+
+    async def _settled(self) -> bool:
+        """Wait until no frame is being sent; tell whether the peer broke the protocol, and may go on sending."""
+        async with self._connection._stream_lock:
+            return self._framing.fault
 
     async def _watch(self) -> None:
         """Have a silent peer pinged, and cut the connection of a dead one."""

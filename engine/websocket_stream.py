@@ -5,13 +5,15 @@ Gives back first what was already read. The rules beyond that:
 - A failed send is kept to itself (`broken`), since what the peer said last, a Close frame or the figures of a response,
   may still be unread: the reader finds the end behind it.
 - A cancelled send may leave half a frame on the wire, and no frame can follow: it cuts the connection.
-- Once the peer broke the protocol, closing says so first and reads on for a while: a connection closed with unread
-  bytes is reset, and the reset can overtake our Close frame (as RFC 9112, section 9.6, has it for HTTP).
+- Closing waits for what is being sent: trio-websocket's reader closes when it has both Close frames, of which ours may
+  still wait for its turn with the sender's task.
+- Once the peer broke the protocol, closing reads on for a while: a connection closed with unread bytes is reset, and
+  the reset can overtake our Close frame (as RFC 9112, section 9.6, has it for HTTP).
 
 What the bytes mean is `engine.websocket_frames`' business.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
@@ -27,15 +29,15 @@ LINGER_BYTES_MAX: Final = 64 << 20
 class ReplayedStream(trio.abc.Stream):
     """A stream that first gives back `leftover`. It owns `stream` from now on.
 
-    `lingers` is asked when closing: may the peer still be sending?
+    `settled` is awaited before closing: it returns once nothing is being sent, and whether the peer may still send.
     """
 
-    __slots__ = ("_alive_at", "_leftover", "_lingers", "_listening", "_stream", "_taken_at", "broken", "cut_for")
+    __slots__ = ("_alive_at", "_leftover", "_listening", "_settled", "_stream", "_taken_at", "broken", "cut_for")
 
-    def __init__(self, stream: Stream, leftover: bytes = b"", *, lingers: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, stream: Stream, leftover: bytes, *, settled: Callable[[], Awaitable[bool]]) -> None:
         self._stream = stream
         self._leftover = leftover
-        self._lingers = lingers
+        self._settled = settled
         self._alive_at = trio.current_time()
         self._listening = False
         self._taken_at: float | None = None
@@ -106,20 +108,23 @@ class ReplayedStream(trio.abc.Stream):
             self._listening = False
 
     async def aclose(self) -> None:
-        """Close; after a fault of the peer's in `LINGER_SECONDS_MAX` at most, or at once when cancelled."""
+        """Close behind what is being sent, within `LINGER_SECONDS_MAX`; at once when cancelled."""
         try:
-            if self._lingers() and not self.broken:
-                with trio.move_on_after(LINGER_SECONDS_MAX), suppress(Broken, trio.ClosedResourceError):
+            with trio.move_on_after(LINGER_SECONDS_MAX), suppress(Broken, trio.ClosedResourceError):
+                if await self._settled() and not self.broken:
                     await self._linger()
         finally:
             self._stream.close()
-        await trio.lowlevel.checkpoint()
 
     async def _linger(self) -> None:
         self._stream.send_eof()
         length = 0
         while length < LINGER_BYTES_MAX and (data := await self._stream.receive()):
             length += len(data)
+
+    def close(self) -> None:
+        """Close without waiting: for a connection that has ended."""
+        self._stream.close()
 
     def cut(self, reason: str) -> None:
         """Reset the connection; whoever waits on it gets trio.ClosedResourceError."""

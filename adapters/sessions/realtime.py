@@ -77,7 +77,7 @@ class RealtimeSession:
         return self._under_way.unpaid
 
     def read_server(self, frame: Frame) -> tuple[Event, ...]:
-        """Return what a frame of the upstream's means. Never raises. A frame of audio costs half a microsecond."""
+        """Return what a frame of the upstream's means. Never raises. A frame of audio costs about a microsecond."""
         kind = kind_at_head(frame)
         if kind and kind not in _TOLD:
             return _NOTHING_TOLD

@@ -38,7 +38,11 @@ async def serve_session(gateway: Gateway, exchange: Exchange, downstream: Downst
     """Serve GET with an upgrade on a surface of sessions. Raises `ClientError` and `UpstreamError` before the handshake
     is answered; afterwards the client is told in the session.
     """
-    request = exchange.request
+    request, surface = exchange.request, exchange.surface
+    if surface.name != REALTIME and not _has_sessions(gateway, surface.dialect):
+        # First of all: agents that try a socket first go over to POST at once on this, and on nothing else.
+        message = "no provider here has this over a WebSocket: use POST"
+        raise ClientError(Failure(426, Kind.INVALID_REQUEST, message, code="upgrade_not_served"))
     try:
         check_upgrade(request)
     except ProtocolError as exc:
@@ -90,9 +94,6 @@ async def _serve_socketed(
     gateway: Gateway, exchange: Exchange, downstream: Downstream, stack: AsyncExitStack, purse: Purse
 ) -> None:
     kind = exchange.surface.dialect
-    if not any(endpoint.session_path(kind) for endpoint in gateway.router.endpoints.values()):
-        message = "no provider here has this over a WebSocket: use POST"
-        raise ClientError(Failure(426, Kind.INVALID_REQUEST, message, code="upgrade_not_served"))
     client = await _accept(gateway, exchange, downstream, stack, None)
     session = SocketedSession()
     try:
@@ -111,6 +112,10 @@ async def _serve_socketed(
         await client.close(NORMAL, exc.reason)
         return
     await _relay(gateway, exchange, client, opened, session, purse)
+
+
+def _has_sessions(gateway: Gateway, kind: str) -> bool:
+    return any(endpoint.session_path(kind) is not None for endpoint in gateway.router.endpoints.values())
 
 
 async def _open(gateway: Gateway, exchange: Exchange, stack: AsyncExitStack, purse: Purse, kind: str) -> Opened:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -164,6 +164,7 @@ class Reservations(RuleBasedStateMachine):
 
 
 TestReservations = Reservations.TestCase
+TestReservations.settings = settings(max_examples=50)
 
 
 @pytest.mark.parametrize("first", ["settle", "void"])

@@ -114,7 +114,7 @@ async def test_old_rows_are_forgotten_once_an_hour(autojump_clock: MockClock, nu
     now = time.time()
     await store.log([row(1, now - 3 * DAY_SECONDS), row(2, now - DAY_SECONDS)])
     log = RequestLog(store, days=2)
-    nursery.start_soon(log.run)
+    nursery.start_soon(log._forget)
     await trio.sleep(1)
     assert [each.id for each in await store.logs(LogFilter())] == ["2"]
     store.fail(UnavailableError("away"))
