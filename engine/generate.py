@@ -13,7 +13,7 @@ from adapters import registry
 from adapters.dialects import Dialect
 from adapters.errors import ClientError, Failure, Kind, UpstreamError
 from adapters.retry_hints import retry_after
-from engine.downstream import Downstream
+from engine.downstream import ClientGone, Downstream
 from engine.entrant import Entrant
 from engine.exchange import Exchange, Outcome
 from engine.gateway import Gateway
@@ -53,17 +53,18 @@ async def generate(gateway: Gateway, exchange: Exchange, downstream: Downstream)
         raise no_such_model(asked.model)
     route = gateway.router.resolve(asked.model)
     passages = Passages(exchange, asked, event_bytes_max=gateway.config.limits.event_bytes_max)
-    meter = None
-    if not dialect.is_generation(exchange.argument):
+    is_generation = dialect.is_generation(exchange.argument)
+    if not is_generation:
         counted = passages.estimated(route.tiers[0][0])
         if counted is not None:
             await _answer_at_once(gateway, exchange, downstream, dialect, counted)
             return
-    elif gateway.treasury is not None:
-        exchange.id = gateway.treasury.fresh_id()
-        meter = await open_meter(gateway.treasury, exchange, dialect, asked, route)
     starter = Starter(gateway, exchange, route, passages)
     race = Race(starter.enter, starter.policy, gateway.now, nobody=starter.nobody)
+    meter = None
+    if is_generation and gateway.treasury is not None:
+        exchange.id = gateway.treasury.fresh_id()
+        meter = await open_meter(gateway.treasury, exchange, dialect, asked, route)
     till = Till(gateway, exchange, race, meter)
     try:
         if asked.stream:
@@ -88,6 +89,9 @@ async def generate(gateway: Gateway, exchange: Exchange, downstream: Downstream)
                 await race.winner.attempt.settle()
         else:
             await _answer_whole(gateway, exchange, downstream, till, route)
+    except (ClientGone, trio.Cancelled):
+        till.left = True
+        raise
     finally:
         exchange.hedged = race.hedged
         race.close()

@@ -27,7 +27,7 @@ COST_HEADER = b"x-hedgerow-cost"
 class Till:
     """One exchange's end. `meter` is None where nobody keeps accounts; `close` always, after the race is closed."""
 
-    __slots__ = ("_exchange", "_gateway", "meter", "race", "relay")
+    __slots__ = ("_exchange", "_gateway", "left", "meter", "race", "relay")
 
     def __init__(self, gateway: Gateway, exchange: Exchange, race: Race[Entrant], meter: Meter | None) -> None:
         self._gateway = gateway
@@ -35,6 +35,8 @@ class Till:
         self.race = race
         self.meter = meter
         self.relay: Relay | None = None
+        self.left = False
+        """Whether it is the client who ended it; what a bug of ours ends is free."""
 
     async def answer_ends(self) -> list[tuple[bytes, bytes]]:
         """Settle a whole answer that is about to be sent; return the header that tells what it cost."""
@@ -97,7 +99,8 @@ class Till:
         it.
         """
         relay = self.relay
-        return relay is not None and relay.began and not relay.ended and not self._gateway.draining
+        began = relay is not None and relay.began and not relay.ended
+        return self.left and began and not self._gateway.draining
 
     def _settle_stream(self, *, whole: bool) -> None:
         winner, meter, relay = self._winner, self.meter, self.relay

@@ -18,6 +18,7 @@ from adapters.usage import TOKENS_MAX
 from engine.downstream import ClientGone, Downstream
 from engine.keys import digest_of
 from engine.layers.charge import ANSWER_NANOS_MAX
+from engine.upstream import Attempt
 from store.interface import UnavailableError
 from store.journal import Journal
 from store.memory import MemoryStore
@@ -442,3 +443,24 @@ def test_a_settlement_at_its_largest_has_room_in_the_journal() -> None:
         "",
     )
     assert len(msgspec.msgpack.encode(made)) <= BODY_BYTES_MAX
+
+
+async def test_a_bug_of_ours_in_mid_stream_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with shop(MemoryStore(), tmp_path) as made:
+        receive = Attempt.receive
+
+        async def fail_behind_the_first(attempt: Attempt) -> bytes:
+            if attempt.tap is not None and attempt.tap.content:
+                raise RuntimeError("a bug")
+            return await receive(attempt)
+
+        monkeypatch.setattr(Attempt, "receive", fail_behind_the_first)
+        made.server.enqueue(
+            [{"event": ROLE}, {"event": delta("one")}, {"sleep_ms": 20}, {"event": FINISH}, {"done": True}]
+        )
+        answer = await made.ask(stream=True)
+        assert "one" in answer.text
+        assert await made.booked() == []
+    assert "a bug" in caplog.text

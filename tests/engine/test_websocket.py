@@ -275,7 +275,7 @@ async def test_a_peer_that_takes_little_lives(autojump_clock: trio.testing.MockC
     async with opened("server", buffer_bytes=4096) as (socket, peer), trio.open_nursery() as nursery:
         nursery.start_soon(socket.send, "x" * 300_000)
         for _ in range(20):
-            await trio.sleep(50)
+            await trio.sleep(25)
             peer.protocol.receive_data(await peer.stream.receive(8000))
         assert await peer.next() == "x" * 300_000
         peer.stream.close()
@@ -317,6 +317,7 @@ async def test_a_full_send_does_not_stop_the_reading() -> None:
                 await trio.testing.wait_all_tasks_blocked()
         assert len(peer.pongs) <= 3, "the latest answers for those before it"
         nursery.cancel_scope.cancel()
+        peer.stream.close()
 
 
 async def test_senders_do_not_mix_their_frames() -> None:
