@@ -76,10 +76,8 @@ class ReplayedStream(trio.abc.Stream):
         try:
             while rest:
                 await self._stream.wait_writable()
-                sent = self._stream.send_nowait(rest)
-                if sent:
-                    rest = rest[sent:]
-                    self._taken_at = self._alive_at = trio.current_time()
+                self._taken_at = self._alive_at = trio.current_time()
+                rest = rest[self._stream.send_nowait(rest) :]
         except trio.Cancelled:
             self.cut("a frame was given up half sent")
             raise

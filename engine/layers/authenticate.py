@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from urllib.parse import parse_qs, urlsplit
 
 from adapters.errors import ClientError, Failure, Kind
+from engine.ephemeral import PREFIX
 from engine.exchange import Exchange
 from engine.http1 import Request
 from engine.keyring import Keyring
@@ -36,14 +37,17 @@ def authenticate(keys: Keyring, exchange: Exchange) -> None:
 
 def identify(keys: Keyring, request: Request, address: str) -> Principal:
     """Return whom the key in a request's head stands for. Raises as `authenticate`."""
-    if not keys.required:
-        if is_from_loopback(request):
-            return NOBODY
-        message = (
-            "this gateway has no keys and so answers to loopback names only; configure one to be reachable otherwise"
-        )
-        raise ClientError(Failure(403, Kind.PERMISSION, message, code="loopback_only"))
     token = credential(request)
+    if not keys.required:
+        if not is_from_loopback(request):
+            message = (
+                "this gateway has no keys and so answers to loopback names only; "
+                "configure one to be reachable otherwise"
+            )
+            raise ClientError(Failure(403, Kind.PERMISSION, message, code="loopback_only"))
+        # A client secret says what its session is to be, also where nobody needs one.
+        if token is None or not token.startswith(PREFIX):
+            return NOBODY
     if token is None:
         message = "no API key: send it as `Authorization: Bearer KEY`"
         raise ClientError(Failure(401, Kind.AUTHENTICATION, message, code="missing_api_key"))

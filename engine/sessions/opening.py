@@ -2,31 +2,42 @@
 
 Every refusal is an HTTP status on the handshake: 400 without a model, 401 to 404 and 429 as everywhere, 402 before an
 upstream is asked, 426 for a request that is no handshake, 501 when sessions are switched off, 502 when no upstream
-accepts. Candidates are asked one after the other, each in the time its connection may take; the first that accepts has
-the session, and from then on there is no other.
+accepts, whyever. Candidates are asked one after the other, each in the time its connection may take; the first that
+accepts has the session, and from then on there is no other.
 """
 
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlencode
 
 import trio
 
+from adapters import registry
 from adapters.errors import ClientError, Failure, Kind, UpstreamError
 from engine.exchange import AttemptRecord, Exchange
 from engine.gateway import Gateway
+from engine.headers import upstream_headers
 from engine.http1 import ProtocolError
 from engine.net import Broken, ConnectError
 from engine.pool import PoolFull
+from engine.retry_after import retry_after_seconds
 from engine.route import Candidate, Route
 from engine.router import no_such_model
 from engine.upstream_failures import broken, no_connection
 from engine.websocket import Refused, Socket, Terms, connect
 
-PASSED_ON = frozenset({"call_id", "intent"})
+REALTIME = "realtime"
+"""The surface, and the kind of session; of a dialect over a socket the kind is the dialect's name."""
+
+PASSED_ON = ("call_id", "intent")
 """What of a client's query an upstream gets, beside the model."""
 
+TRANSCRIPTION = "transcription"
+"""The intent of a session that only listens. Its upstream refuses to be told a model in the query: the settings do."""
+
 SWITCHING = 101
+BAD_GATEWAY = 502
 ANSWERED_PROTOCOL = "realtime"
 """The one that is answered: never the one that holds a key, nor a version that servers have stopped to know."""
 
@@ -80,15 +91,25 @@ async def open_upstream(
             try:
                 socket = await _connect(gateway, exchange, attempt, candidate, sought.kind, terms)
             except UpstreamError as exc:
-                candidate.health.failed(exc, gateway.now())
+                seconds = retry_after_seconds(exc.failure.headers)
+                candidate.health.failed(exc, gateway.now(), retry_after_seconds=seconds)
                 error = exc
                 continue
-            stack.push_async_callback(attempt.pop_all().aclose)
+            except trio.Cancelled:
+                candidate.health.abandoned()
+                raise
+            except ClientError:
+                candidate.health.judged(gateway.now())
+                raise
+            candidate.health.judged(gateway.now())
+            await stack.enter_async_context(attempt.pop_all())
             return Opened(candidate, socket)
     if error is not None:
+        if error.failure.status >= 500:
+            error.failure = replace(error.failure, status=BAD_GATEWAY)
         raise error
     message = f"every upstream of the model {route.name!r} is failing"
-    failure = Failure(502, Kind.UPSTREAM, message, code="no_candidate_available")
+    failure = Failure(BAD_GATEWAY, Kind.UPSTREAM, message, code="no_candidate_available")
     raise UpstreamError(failure, cause="no_candidate", retryable=True)
 
 
@@ -111,7 +132,7 @@ async def _connect(  # noqa: PLR0917 - one attempt's parts
             lease.stream,
             host=endpoint.authority,
             resource=resource(path, exchange, candidate),
-            headers=endpoint.session_headers(candidate.credential),
+            headers=signed(exchange, candidate, kind),
             terms=terms,
             opening_seconds_max=timeouts.connect_seconds,
         )
@@ -121,7 +142,6 @@ async def _connect(  # noqa: PLR0917 - one attempt's parts
         failure, retryable = endpoint.classify(exc.status, exc.headers, exc.body)
         if retryable or failure.status >= 500:
             raise UpstreamError(failure, cause="status", retryable=True) from exc
-        candidate.health.judged(gateway.now())
         raise ClientError(failure) from exc
     except (PoolFull, ConnectError, trio.TooSlowError) as exc:
         failure, record.cause = no_connection(candidate.provider, exc, timeouts.connect_seconds)
@@ -132,14 +152,33 @@ async def _connect(  # noqa: PLR0917 - one attempt's parts
     finally:
         record.seconds = gateway.now() - began
     record.cause, record.status = "ok", SWITCHING
-    candidate.health.judged(gateway.now())
     return socket
+
+
+def signed(exchange: Exchange, candidate: Candidate, kind: str) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a handshake with an upstream.
+
+    Of the client's it gets those that change how a dialect is read. A realtime session has none of them: what clients
+    of its beta send makes an upstream refuse.
+    """
+    headers = candidate.endpoint.session_headers(candidate.credential)
+    if kind == REALTIME:
+        return headers
+    ours = {name for name, _ in headers}
+    theirs = upstream_headers(exchange.request, registry.dialect(exchange.surface.dialect))
+    return headers + [header for header in theirs if header[0] not in ours]
+
+
+def query_of(exchange: Exchange) -> dict[str, str]:
+    """Return the parameters of a handshake, the first of each name."""
+    asked = parse_qs(exchange.request.query.decode("latin-1"))
+    return {name: values[0] for name, values in asked.items()}
 
 
 def resource(path: str, exchange: Exchange, candidate: Candidate) -> str:
     """Return what is asked of an upstream: its model's name, and what of the client's query it is to know."""
-    asked = parse_qs(exchange.request.query.decode("latin-1"))
-    query = [(name, value) for name in sorted(PASSED_ON & asked.keys()) for value in asked[name]]
-    if "model" in asked:
+    asked = query_of(exchange)
+    query = [(name, asked[name]) for name in PASSED_ON if name in asked]
+    if exchange.surface.name == REALTIME and asked.get("intent") != TRANSCRIPTION:
         query.insert(0, ("model", candidate.model))
     return f"{path}?{urlencode(query)}" if query else path

@@ -1,9 +1,9 @@
-"""The purse of a session: what its next response may come to is reserved, what each one came to is settled.
+"""The purse of a session: what its responses may come to is reserved, what each one came to is settled.
 
-The rule: while a response may be under way its worst case is reserved, of the same budgets as any request's; when it is
-done its settlement goes into the journal, and the next one's reservation is made. When that cannot be had the session
-is over. So a session outspends its budgets by nothing: what a response came to beyond is the house's loss, as
-everywhere, and it is the last one. The session itself takes a request and a place, for as long as it lasts.
+The rule: the worst case of every response under way is reserved, or of the next one while there is none, of the same
+budgets as any request's. When one is done its settlement goes into the journal; when the next one's worst case cannot
+be had the session is over. So a session outspends its budgets by nothing: what a response came to beyond is the house's
+loss, as everywhere, and it is the last one. The session itself takes a request and a place, for as long as it lasts.
 """
 
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from adapters.usage import Usage, added
 from engine.budgets.standings import Draws
 from engine.config import RealtimeOptions
 from engine.exchange import Exchange
-from engine.layers.charge import Meter, hold
+from engine.layers.charge import Meter, estimated, hold
 from engine.route import Candidate
 
 if TYPE_CHECKING:  # as in `engine.layers.charge`
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # as in `engine.layers.charge`
 class Purse:
     """One session's money. `close` always; it voids what is reserved and nothing was spent of."""
 
-    __slots__ = ("_dialect", "_entry", "_exchange", "_next", "_options", "_serial", "_treasury")
+    __slots__ = ("_dialect", "_entry", "_exchange", "_held", "_options", "_serial", "_treasury")
 
     def __init__(
         self, treasury: "Treasury | None", exchange: Exchange, dialect: Dialect, options: RealtimeOptions
@@ -36,14 +36,16 @@ class Purse:
         self._dialect = dialect
         self._options = options
         self._entry: Meter | None = None
-        self._next: Meter | None = None
+        self._held: list[Meter] = []
         self._serial = 0
 
     def __repr__(self) -> str:
-        return f"<Purse of {self._exchange.id} after {self._serial}>"
+        return f"<Purse of {self._exchange.id} holds {len(self._held)} after {self._serial}>"
 
     async def open(self, candidates: list[Candidate]) -> None:
-        """Take a request and a place for the session. Raises as `engine.layers.charge.hold`."""
+        """Take a request and a place for the session, and reserve its first response. Raises as
+        `engine.layers.charge.hold`.
+        """
         if self._treasury is not None:
             self._entry = await hold(
                 self._treasury,
@@ -54,56 +56,79 @@ class Purse:
                 output_tokens=0,
                 draws=Draws.ENTRY,
             )
+            await self.cover(candidates, 0)
 
-    async def reserve(self, candidates: list[Candidate]) -> None:
-        """Reserve what the next response by any of the candidates may come to. Raises as `open`."""
-        if self._treasury is None or self._next is not None:
-            return
-        self._serial += 1
-        self._next = await hold(
-            self._treasury,
-            self._exchange,
-            self._dialect,
-            candidates,
-            input_tokens=self._options.input_tokens_reserved,
-            output_tokens=self._options.output_tokens_reserved,
-            draws=Draws.RESPONSE,
-            serial=self._serial,
-        )
-
-    async def spend(self, spent: Spent, candidate: Candidate) -> None:
-        """Settle what came to be paid for, and reserve for the next. Raises `ClientError` when the purse is empty."""
-        exchange = self._exchange
+    async def cover(self, candidates: list[Candidate], under_way: int) -> None:
+        """Have so many responses reserved as are under way, and always one. Raises as `open`."""
         if self._treasury is None:
-            exchange.usage = added(exchange.usage, spent.usage)
             return
-        if self._next is None:
-            await self.reserve([candidate])
-        meter, self._next = self._next, None
-        assert meter is not None
-        cost = None
+        wanted = max(under_way, 1)
+        while len(self._held) > wanted:
+            self._held.pop().close()
+        while len(self._held) < wanted:
+            options = self._options
+            await self._reserve(candidates, options.input_tokens_reserved, options.output_tokens_reserved)
+
+    async def spend(self, spent: Spent, candidate: Candidate, seconds: float) -> None:
+        """Settle what came to be paid for; it took `seconds`. Raises `ClientError` when that was more than there is."""
+        if self._treasury is None:
+            self._exchange.usage = added(self._exchange.usage, spent.usage)
+            return
+        tariff, cost = self._treasury.tariff, None
         if spent.what == "transcription":
-            model = spent.model or candidate.model
-            cost = self._treasury.tariff.heard_nanos(candidate, model, spent.usage, spent.seconds)
-        charge = meter.settle(spent.usage, candidate, cost)
+            cost = tariff.heard_nanos(candidate, spent.model or candidate.model, spent.usage, spent.seconds)
+        elif spent.usage.estimated:
+            cost = tariff.session_nanos(candidate, seconds)
+        await self._settle(spent.usage, candidate, cost)
+
+    async def lapse(self, candidate: Candidate, seconds: float, passed: Usage | None) -> None:
+        """Settle what was under way and whose end nobody saw: by the time it took where the model has a price for that,
+        else by the tokens that `passed` at a guess, where there is one. Raises as `spend`.
+        """
+        if self._treasury is None:
+            return
+        cost = self._treasury.tariff.session_nanos(candidate, seconds)
+        if cost:
+            await self._settle(Usage(estimated=True), candidate, cost)
+        elif passed is not None:
+            await self._settle(passed, candidate, None)
+
+    def close(self) -> None:
+        """Give back what is reserved, and the place."""
+        while self._held:
+            self._held.pop().close()
+        if self._entry is not None:
+            self._entry.close()
+            self._entry = None
+
+    async def _settle(self, usage: Usage, candidate: Candidate, cost: int | None) -> None:
+        if not self._held:
+            # Nothing could be reserved for it, so it gets what there is.
+            await self._reserve([candidate], 0, 0)
+        meter = self._held[-1]
+        charge = meter.settle(usage, candidate, cost)
+        self._held.pop()
         await meter.harden()
         if charge.uncollected_nanos:
             message = "the balance, or a cap, did not hold all that this response came to; the session ends"
             raise ClientError(Failure(402, Kind.BILLING, message, code="insufficient_balance"))
-        await self.reserve([candidate])
 
-    def lapse(self, seconds: float, candidate: Candidate) -> None:
-        """Charge a response whose end nobody saw by the time it took, where the model has a price for that."""
-        if self._treasury is None or self._next is None:
-            return
-        cost = self._treasury.tariff.session_nanos(candidate, seconds)
-        if cost:
-            self._next.settle(Usage(estimated=True), candidate, cost)
-            self._next = None
+    async def _reserve(self, candidates: list[Candidate], input_tokens: int, output_tokens: int) -> None:
+        assert self._treasury is not None
+        self._serial += 1
+        meter = await hold(
+            self._treasury,
+            self._exchange,
+            self._dialect,
+            candidates,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            draws=Draws.RESPONSE,
+            serial=self._serial,
+        )
+        self._held.append(meter)
 
-    def close(self) -> None:
-        """Give back what is reserved, and the place."""
-        for meter in (self._next, self._entry):
-            if meter is not None:
-                meter.close()
-        self._next = self._entry = None
+
+def passed_at_a_guess(prompt_bytes: int, frames: int, bytes_out: int) -> Usage:
+    """Return what a response of text comes to of which so much was passed on."""
+    return estimated(None, prompt_bytes, events=frames, bytes_out=bytes_out)

@@ -17,7 +17,7 @@ from engine.ephemeral import SESSION_BYTES_MAX
 from engine.exchange import Exchange, Outcome
 from engine.gateway import Gateway
 from engine.headers import answer_headers
-from engine.router import no_such_model
+from engine.sessions.opening import REALTIME, seek
 
 SECONDS = 600
 """How long a secret is good for unless asked otherwise, as the vendor has it."""
@@ -69,9 +69,7 @@ async def client_secret(gateway: Gateway, exchange: Exchange, downstream: Downst
     if not settings.model:
         raise _malformed("session.model must name a model", "session.model")
     exchange.model = settings.model
-    if not principal.may_use(settings.model):
-        raise no_such_model(settings.model)
-    gateway.router.resolve(settings.model)
+    seek(gateway, exchange, REALTIME)
     if len(bytes(asked.session)) > SESSION_BYTES_MAX:
         raise _malformed(f"session must be at most {SESSION_BYTES_MAX} bytes: it travels in the secret", "session")
     if asked.expires_after.seconds > options.secret_seconds_max:

@@ -6,13 +6,13 @@ socket name theirs in the first frame: that client is accepted first, if there i
 """
 
 from contextlib import AsyncExitStack
-from urllib.parse import parse_qs
 
 import msgspec
+import trio
 
 from adapters import registry
 from adapters.errors import ClientError, Failure, GatewayError, Kind
-from adapters.sessions import FREE, Policy, Session
+from adapters.sessions import FREE, Frame, Policy, Session
 from adapters.sessions.realtime import RealtimeSession
 from adapters.sessions.socketed import SocketedSession
 from engine.downstream import ClientGone, Downstream
@@ -21,13 +21,19 @@ from engine.gateway import Gateway
 from engine.headers import answer_headers
 from engine.http1 import ProtocolError
 from engine.net import Broken
-from engine.sessions.opening import ANSWERED_PROTOCOL, SWITCHING, Opened, open_upstream, seek
+from engine.sessions.opening import (
+    ANSWERED_PROTOCOL,
+    REALTIME,
+    SWITCHING,
+    TRANSCRIPTION,
+    Opened,
+    open_upstream,
+    query_of,
+    seek,
+)
 from engine.sessions.purse import Purse
-from engine.sessions.relaying import INTERNAL, NORMAL, POLICY, Relaying
-from engine.websocket import Closed, Socket, Terms, accept, check_upgrade, offered_subprotocols
-
-REALTIME = "realtime"
-"""The surface, and the kind of session; of a dialect over a socket the kind is the dialect's name."""
+from engine.sessions.relaying import GOING_AWAY, INTERNAL, POLICY, RESTARTS, Relaying
+from engine.websocket import Closed, Socket, Terms, accept, check_upgrade, offered_subprotocols, sendable
 
 UPGRADE_REQUIRED = 426
 UPGRADE = ((b"upgrade", b"websocket"), (b"sec-websocket-version", b"13"))
@@ -69,60 +75,90 @@ async def _serve_realtime(
     gateway: Gateway, exchange: Exchange, downstream: Downstream, stack: AsyncExitStack, purse: Purse
 ) -> None:
     ephemeral = exchange.principal.ephemeral
-    asked = parse_qs(exchange.request.query.decode("latin-1"))
-    model = asked.get("model", [ephemeral.model if ephemeral is not None else ""])[0]
-    if not model:
-        raise ClientError(
-            Failure(
-                400, Kind.INVALID_REQUEST, "name a model: ?model=...", code="missing_required_parameter", param="model"
-            )
-        )
-    exchange.model = model
+    query = query_of(exchange)
+    exchange.model = query.get("model") or (ephemeral.model if ephemeral is not None else None)
+    if exchange.model is None:
+        raise _no_model("name a model: ?model=...")
     opened = await _open(gateway, exchange, stack, purse, REALTIME)
+    session = RealtimeSession()
+    policy = _policy(gateway, exchange, opened)
+    opening: Frame | None = None
+    if ephemeral is not None and ephemeral.session:
+        settings = msgspec.json.decode(ephemeral.session, type=dict[str, object])
+        opening = session.opening_frame(settings, policy)
+    elif policy.output_tokens_max is not None and query.get("intent") != TRANSCRIPTION:
+        # A client that sets no limit has none, unless somebody sets one for it.
+        opening = session.opening_frame({}, policy)
     offered = offered_subprotocols(exchange.request)
     protocol = ANSWERED_PROTOCOL if ANSWERED_PROTOCOL in offered else None
     client = await _accept(gateway, exchange, downstream, stack, protocol)
-    session = RealtimeSession()
-    if ephemeral is not None and ephemeral.session:
-        settings = msgspec.json.decode(ephemeral.session, type=dict[str, object])
-        policy = _policy(gateway, exchange, opened)
-        await opened.socket.send(session.opening_frame(settings, policy))
-    await _relay(gateway, exchange, client, opened, session, purse)
+    await _relay(gateway, exchange, downstream, client, opened, session, policy, purse, opening)
 
 
 async def _serve_socketed(
     gateway: Gateway, exchange: Exchange, downstream: Downstream, stack: AsyncExitStack, purse: Purse
 ) -> None:
-    kind = exchange.surface.dialect
     client = await _accept(gateway, exchange, downstream, stack, None)
     session = SocketedSession()
     try:
-        frame = await client.receive()
-        session.read_client(frame, FREE)
-        exchange.model = session.model or ""
-        opened = await _open(gateway, exchange, stack, purse, kind)
-        await opened.socket.send(session.read_client(frame, _policy(gateway, exchange, opened)))
-    except GatewayError as exc:
-        exchange.outcome = Outcome.CLIENT_ERROR if isinstance(exc, ClientError) else Outcome.UPSTREAM_ERROR
-        await client.send(session.error_frame(exc.failure, f"event_{fresh_id()}"))
-        await client.close(POLICY if isinstance(exc, ClientError) else INTERNAL, exc.failure.code or "")
-        return
+        frame = await _first_frame(gateway, client)
+        if frame is None:
+            exchange.outcome = Outcome.OK
+            await client.close(*(RESTARTS if gateway.draining else (GOING_AWAY, "session_idle")))
+            return
+        try:
+            session.read_client(frame, FREE)
+            exchange.model = session.model
+            if not session.model:
+                raise _no_model("the first event is a response.create that names a model")
+            opened = await _open(gateway, exchange, stack, purse, exchange.surface.dialect)
+            policy = _policy(gateway, exchange, opened)
+            opening = session.read_client(frame, policy)
+        except GatewayError as exc:
+            exchange.outcome = Outcome.CLIENT_ERROR if isinstance(exc, ClientError) else Outcome.UPSTREAM_ERROR
+            await client.send(session.error_frame(exc.failure, f"event_{fresh_id()}"))
+            await client.close(POLICY if isinstance(exc, ClientError) else INTERNAL, exc.failure.code or "")
+            return
     except Closed as exc:
-        exchange.outcome = Outcome.CLIENT_GONE
-        await client.close(NORMAL, exc.reason)
+        exchange.outcome = exchange.outcome or Outcome.CLIENT_GONE
+        await client.close(sendable(exc.code), exc.reason)
         return
-    await _relay(gateway, exchange, client, opened, session, purse)
+    await _relay(gateway, exchange, downstream, client, opened, session, policy, purse, opening)
 
 
 def _has_sessions(gateway: Gateway, kind: str) -> bool:
     return any(endpoint.session_path(kind) is not None for endpoint in gateway.router.endpoints.values())
 
 
+class _Waiting:
+    """A client that has not said yet what it wants, as a drain sees it."""
+
+    def __init__(self, seconds: float) -> None:
+        self.scope = trio.CancelScope(deadline=trio.current_time() + seconds)
+
+    def drain(self) -> None:
+        """Wait no longer."""
+        self.scope.cancel()
+
+
+async def _first_frame(gateway: Gateway, client: Socket) -> Frame | None:
+    """Return what the client says first, None when it says nothing for too long. Raises `Closed`."""
+    waiting = _Waiting(gateway.config.realtime.idle_seconds)
+    gateway.sessions.add(waiting)
+    try:
+        if gateway.draining:
+            waiting.drain()
+        with waiting.scope:
+            return await client.receive()
+        return None
+    finally:
+        gateway.sessions.discard(waiting)
+
+
 async def _open(gateway: Gateway, exchange: Exchange, stack: AsyncExitStack, purse: Purse, kind: str) -> Opened:
     """Hold what the session needs of its budgets, then find an upstream: who cannot pay is not asked for."""
     sought = seek(gateway, exchange, kind)
     await purse.open(sought.able)
-    await purse.reserve(sought.able)
     return await open_upstream(gateway, exchange, stack, sought, _terms(gateway))
 
 
@@ -146,18 +182,28 @@ async def _accept(
 
 
 async def _relay(  # noqa: PLR0917 - the parts of a session
-    gateway: Gateway, exchange: Exchange, client: Socket, opened: Opened, session: Session, purse: Purse
+    gateway: Gateway,
+    exchange: Exchange,
+    downstream: Downstream,
+    client: Socket,
+    opened: Opened,
+    session: Session,
+    policy: Policy,
+    purse: Purse,
+    opening: Frame | None,
 ) -> None:
-    options = gateway.config.realtime
     relaying = Relaying(
         exchange,
         client=client,
         upstream=opened.socket,
         candidate=opened.candidate,
         session=session,
-        policy=_policy(gateway, exchange, opened),
+        policy=policy,
         purse=purse,
-        options=options,
+        options=gateway.config.realtime,
+        opening=opening,
+        # There an event is a token of text; here most are sound.
+        estimates=exchange.surface.name != REALTIME,
     )
     gateway.sessions.add(relaying)
     try:
@@ -166,6 +212,7 @@ async def _relay(  # noqa: PLR0917 - the parts of a session
         await relaying.run()
     finally:
         gateway.sessions.discard(relaying)
+        downstream.bytes_out += client.statistics().bytes_sent
 
 
 def _terms(gateway: Gateway) -> Terms:
@@ -175,7 +222,11 @@ def _terms(gateway: Gateway) -> Terms:
 
 def _policy(gateway: Gateway, exchange: Exchange, opened: Opened) -> Policy:
     """Return what the client's frames may say: only the model that was opened, by the name its upstream has for it."""
-    options = gateway.config.realtime
-    pinned = options.pin_model or exchange.principal.account is not None
+    options, principal = gateway.config.realtime, exchange.principal
+    pinned = options.pin_model or principal.account is not None or principal.ephemeral is not None
     also = frozenset({exchange.model}) if exchange.model is not None else frozenset()
     return Policy(opened.candidate.model if pinned else None, options.output_tokens_max or None, also)
+
+
+def _no_model(message: str) -> ClientError:
+    return ClientError(Failure(400, Kind.INVALID_REQUEST, message, code="missing_required_parameter", param="model"))

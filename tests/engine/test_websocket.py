@@ -2,9 +2,11 @@
 
 import contextlib
 import gc
+import socket as sockets
 import threading
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -26,6 +28,7 @@ from engine.http1 import RequestParser
 from engine.net import Broken, Stream
 from engine.websocket import Closed, Socket, Terms, accept, connect
 from engine.websocket_socket import CLOSE_SECONDS_MAX
+from tests.engine.test_tls import Certificates, shake_hands
 from tests.engine.websocket_peer import Peer, opened, pair, request
 
 ROLES = pytest.mark.parametrize("role", ["server", "client"])
@@ -343,6 +346,19 @@ async def test_a_peer_that_never_answers_our_close_is_cut(role: str, autojump_cl
         assert (await ending(socket)).code == 1001
 
 
+async def test_a_close_waits_for_no_sender(autojump_clock: trio.testing.MockClock) -> None:
+    """The peer closes and takes no answer, which waits behind a message."""
+    async with opened("server", buffer_bytes=4096) as (socket, peer):
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_assert_not_sent, socket, 4000, "x" * MEGABYTE)
+            await trio.testing.wait_all_tasks_blocked()
+            await peer.send(CloseConnection(code=4000))
+            await trio.testing.wait_all_tasks_blocked()
+            await socket.close()
+        assert trio.current_time() - began == pytest.approx(CLOSE_SECONDS_MAX)
+
+
 async def test_a_close_waits_for_no_consumer(autojump_clock: trio.testing.MockClock) -> None:
     async with opened("server") as (socket, peer), trio.open_nursery() as nursery:
         await peer.send(*(TextMessage(data=str(number)) for number in range(50)))
@@ -370,18 +386,19 @@ async def test_what_the_peer_said_last_is_not_lost_to_a_failed_send(role: str) -
             TextMessage(data="response.done"), TextMessage(data="really"), CloseConnection(code=4000, reason="bye")
         )
         peer.stream.close()
-        # As for a task that sends before anybody has looked: the kernel knows of the end, nobody else does yet.
-        socket._stream.broken = True
+        # The kernel knows of the end; the reader does not, as long as its second message has nowhere to go.
+        await trio.testing.wait_all_tasks_blocked()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_assert_not_sent, socket, 4000)
+            await trio.testing.wait_all_tasks_blocked()
             frames = [await socket.receive(), await socket.receive()]
             assert (await ending(socket)).code == 4000
         assert frames == ["response.done", "really"]
 
 
-async def _assert_not_sent(socket: Socket, code: int) -> None:
+async def _assert_not_sent(socket: Socket, code: int, frame: str = "audio") -> None:
     with pytest.raises(Closed) as caught:
-        await socket.send("audio")
+        await socket.send(frame)
     assert caught.value.code == code
 
 
@@ -451,6 +468,33 @@ async def test_nothing_is_left_behind() -> None:
             await ending(socket)
     assert trio.lowlevel.current_statistics().tasks_living == tasks
     gc.collect()  # filterwarnings=error turns an unclosed socket into a failure
+
+
+async def test_over_tls_with_buffers_smaller_than_a_record(tmp_path: Path) -> None:
+    near, far = sockets.socketpair()
+    for end in (near, far):
+        end.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, 4096)
+    client, server = await shake_hands(Certificates(tmp_path), (near, far))
+    frames: list[str | bytes] = ["x" * MEGABYTE, bytes(70_000), "response.done"]
+
+    async def upstream() -> None:
+        parser = RequestParser(Limits())
+        while (asked := parser.pop()) is None:
+            parser.feed(await server.receive())
+        async with accept(server, asked, parser.leftover) as socket:
+            for frame in frames:
+                await socket.send(frame)
+                assert await socket.receive() == frame
+            await socket.close(4005, "done")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(upstream)
+        async with connect(client, host="h", resource="/") as downstream:
+            for frame in frames:
+                await downstream.send(frame)
+                assert await downstream.receive() == frame
+            closed = await ending(downstream)
+            assert (closed.code, closed.reason) == (4005, "done")
 
 
 # -- the websockets package, over loopback ---------------------------------------------------------------------------
