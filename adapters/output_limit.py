@@ -22,8 +22,13 @@ def greatest(fields: Mapping[str, Raw], names: tuple[str, ...]) -> int | None:
     Which of two an upstream goes by is its own affair; by the smaller one a client could have an answer that it has
     nothing to pay with.
     """
-    limits = [limit for name in names if (raw := fields.get(name)) is not None and (limit := _number(raw)) > 0]
-    return max(limits, default=None)
+    found = 0
+    for name in names:
+        raw = fields.get(name)
+        if raw is not None:
+            limit = _number(raw)
+            found = limit if limit > found else found
+    return found or None
 
 
 def _number(raw: Raw) -> int:

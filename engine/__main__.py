@@ -99,6 +99,33 @@ def demo(
     raise typer.Exit(run(port=port, once=once))
 
 
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+def bench(context: typer.Context) -> None:
+    """Measure this machine's gateway, or compare two runs: `hedgerow bench --help`."""
+    # The bench in this process's place: it drives the engine from outside, and neither imports the other.
+    os.execv(sys.executable, [sys.executable, "-m", "bench", *context.args])  # noqa: S606 - our own command
+
+
+@app.command()
+def upstream(
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port on 127.0.0.1; 0 for any free one.")] = 0,
+    seed: Annotated[int, typer.Option(help="Decides what a script leaves to chance.")] = 0,
+    script: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="JSON file: what every request gets.")
+    ] = None,
+    fault: Annotated[str | None, typer.Option(help="A failure of README's table, by its name.")] = None,
+) -> None:
+    """Run a scripted upstream by hand: all four dialects, at a programmed pace, with programmed faults."""
+    # Run, not imported: the bench is outside the engine.
+    given = {"--script": None if script is None else str(script), "--fault": fault}
+    options = [word for name, value in given.items() if value is not None for word in (name, value)]
+    command = [sys.executable, "-m", "bench.upstream", "--port", str(port), "--seed", str(seed), *options]
+    os.execv(command[0], command)  # noqa: S606 - our own command
+
+
 def leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
     """Yield what went wrong, however deep in nurseries it happened."""
     for error in group.exceptions:

@@ -102,8 +102,8 @@ class Keyring:
 
     def authenticate(self, token: bytes) -> Principal | None:
         """Return whom `token` stands for, or None. A miss takes the same steps as a hit."""
-        if token.startswith(PREFIX):
-            return self._of_ephemeral(token)
+        if token.startswith(PREFIX) and (bearer := self._of_ephemeral(token)) is not None:
+            return bearer
         digest = sha256(token).digest()
         key = self._keys.get(digest)
         if not compare_digest(_NO_DIGEST if key is None else key.digest, digest) or key is None:

@@ -59,6 +59,10 @@ class _Fault(Exception):  # noqa: N818 - the peer's, on its way to its Close fra
         self.reason = reason
 
 
+def _nobody() -> None:
+    """Stand for who is told of pings, once nobody is."""
+
+
 class Framing:
     """One side of an established WebSocket. Not concurrent; all methods are synchronous.
 
@@ -113,6 +117,10 @@ class Framing:
         """Bytes of the current frame that are still to come, once its header was taken out of the buffer."""
         self._final = False
         self._masker: XorMaskerSimple | None = None
+
+    def forget(self) -> None:
+        """Let go of who is told of pings: there will be none."""
+        self._on_ping = _nobody
 
     def __repr__(self) -> str:
         return f"<Framing {self.state.name} {len(self._message)} bytes under way>"

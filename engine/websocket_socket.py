@@ -16,6 +16,7 @@ The rules:
 What messages mean and how long a session may last is not known here.
 """
 
+from math import inf
 from typing import NamedTuple, cast
 
 import trio
@@ -78,6 +79,7 @@ class Socket:
     """An open WebSocket. One task may receive while others send; made and run by `engine.websocket`."""
 
     __slots__ = (
+        "__weakref__",
         "_chores",
         "_connection",
         "_ended",
@@ -181,6 +183,10 @@ class Socket:
             finally:
                 self._stream.close()
                 self._ended.set()
+                # They know this socket's methods: without this each session would stay until a collection, which with
+                # the thresholds of a worker is for hours.
+                self._framing.forget()
+                self._stream.forget()
             nursery.cancel_scope.cancel()
 
     async def _do_chores(self) -> None:
@@ -214,21 +220,23 @@ class Socket:
     async def _watch(self) -> None:
         """Have a silent peer pinged, and cut the connection of a dead one."""
         seconds, misses_max = self._terms.ping_seconds, self._terms.pings_missed_max
-        missed = 0
+        missed, pinged = 0, -inf
         while True:
             now = trio.current_time()
             if now - self._stream.stuck_since() >= seconds * (misses_max + 1):
                 self._stream.cut("the peer takes nothing")
                 return
-            due = self._stream.silent_since() + seconds
-            if due > now:
+            alive = self._stream.silent_since()
+            if alive >= pinged:
+                # Also when that was as long ago as a ping is due: an answer that came at once is one.
                 missed = 0
-                await trio.sleep_until(due)
+            if alive + seconds > now:
+                await trio.sleep_until(alive + seconds)
                 continue
             if missed == misses_max:
                 self._stream.cut("the peer answers no ping")
                 return
-            missed += 1
+            missed, pinged = missed + 1, now
             self._pings_owed = 1
             self._wake()
             await trio.sleep(seconds)

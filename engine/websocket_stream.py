@@ -26,6 +26,11 @@ LINGER_BYTES_MAX: Final = 64 << 20
 """A few messages of the largest size."""
 
 
+async def _settled() -> bool:
+    """Stand for who is asked, once nobody is: there is nothing to linger for."""
+    return False
+
+
 class ReplayedStream(trio.abc.Stream):
     """A stream that first gives back `leftover`. It owns `stream` from now on.
 
@@ -45,6 +50,10 @@ class ReplayedStream(trio.abc.Stream):
         """Whether a send failed: nothing more goes out, and what comes in is coming to its end."""
         self.cut_for: str | None = None
         """Why the connection was cut here, if it was."""
+
+    def forget(self) -> None:
+        """Let go of who is asked whether to linger: nothing is received any more."""
+        self._settled = _settled
 
     def __repr__(self) -> str:
         return f"<ReplayedStream {self._stream!r}>"

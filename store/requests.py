@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec.structs import astuple
+
 from store.leases import forget_rates
 from store.rows import DAY_SECONDS, LogFilter, LogRow, UsageRow, day_of
 
@@ -33,8 +35,7 @@ GROUPS = {"day": "day", "model": "model", "provider": "provider", "key": "key", 
 
 def log(connection: sqlite3.Connection, rows: Sequence[LogRow]) -> None:
     """Keep rows whose id is not there."""
-    columns = LogRow.__struct_fields__
-    connection.executemany(ADD_REQUEST, [(*(getattr(row, name) for name in columns), day_of(row.time)) for row in rows])
+    connection.executemany(ADD_REQUEST, [(*astuple(row), day_of(row.time)) for row in rows])
 
 
 def logs(connection: sqlite3.Connection, which: LogFilter, limit: int, offset: int) -> list[LogRow]:

@@ -76,9 +76,11 @@ NAMES_MAY_STAND = {
         frozenset({"local", "scripted", "messages"}), "configures the upstreams that need no account, and asks one"
     ),
     "engine/demo/local_model.py": Allowed(frozenset({"local"}), "runs the process that one provider describes"),
-    "bench/answers.py": Allowed(frozenset({"scripted", "messages"}), "the scripted upstream itself, and a JSON member"),
+    "bench/answers.py": Allowed(frozenset({"scripted"}), "the scripted upstream itself"),
     "bench/client.py": Allowed(frozenset({"messages"}), "a JSON member"),
-    "bench/playbook.py": Allowed(frozenset({"messages"}), "a JSON member"),
+    "bench/dialects/__init__.py": Allowed(frozenset({"gemini"}), "the dialects of the scripted upstream"),
+    "bench/dialects/chat.py": Allowed(frozenset({"messages"}), "a JSON member"),
+    "bench/dialects/messages.py": Allowed(frozenset({"messages", "anthropic"}), "a JSON member, and a header"),
     "bench/upstream.py": Allowed(frozenset({"scripted"}), "the scripted upstream itself"),
     "bench/subjects.py": Allowed(frozenset({"ollama"}), "the variables that would register providers in a measurement"),
 }

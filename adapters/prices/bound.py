@@ -66,6 +66,8 @@ _POINTER = b'"https://'
 def prompt_tokens_bound(body: bytes) -> int:
     """Return how many input tokens to reserve for a body of JSON: at least one. About 0.6 us a KB of text."""
     text_bytes = len(body)
+    if text_bytes < MEDIA_BYTES_MIN:
+        return -(-text_bytes // TEXT_BYTES_PER_TOKEN) + body.count(_POINTER) * IMAGE_TOKENS or 1
     media_tokens = pointers = 0
     position = 0
     last = text_bytes - MEDIA_BYTES_MIN

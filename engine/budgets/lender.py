@@ -5,6 +5,11 @@ requests of a new minute make one transaction. A request that lacks something wa
 nothing left at the store, but with other workers, they are asked for what they do not use (the store tells them, see
 `Store.news`), and the request waits for a moment; is nothing left anywhere, it is refused at once.
 
+What comes next is leased ahead: more of what runs low, and of windows that are about to end the next ones, as far as
+the present ones are in use. So a slow disk is felt by the first request of a key at a worker, which waits for its own
+commit and the one under way, and by those that come while it does; then by nobody until the key has paused for minutes,
+or budgets are nearly used up and workers have to ask each other.
+
 The store away, requests live on what is leased, and those that lack something get `UnavailableError`.
 """
 
@@ -16,7 +21,7 @@ from math import inf
 import trio
 from msgspec import Struct
 
-from engine.budgets.allowance import Allowance, Budget, Unit
+from engine.budgets.allowance import COUNTED, Allowance, Budget
 from engine.budgets.periods import Period, window
 from engine.budgets.reservation import Lack, Standing
 from store.interface import ConflictError, Store, StoreError, UnavailableError
@@ -29,18 +34,22 @@ PATIENCE_SECONDS = 0.8
 
 AGAIN_SECONDS = 0.1
 TIDY_SECONDS = 1.0
-IDLE_SECONDS = 10.0
-"""A lease that nobody took of for so long goes back."""
+IDLE_SECONDS = 300.0
+"""A lease that nobody took of for so long goes back: who pauses for less does not wait again. What somebody else is
+short of goes back at once.
+"""
+
+AHEAD_SECONDS = 10.0
+"""How long before a window ends the next one is leased: longer than a slow disk takes for some transactions."""
+
+IN_USE_SECONDS = 60.0
+"""Of a window that nobody took of for so long the next one is not leased ahead."""
 
 ENDED_SECONDS = 2 * 3600
 """How long a window that is over is remembered for money that comes back: longer than an answer can take."""
 
 WANTS_MAX = 500
-"""Of one transaction."""
-
-
-COUNTED = frozenset({Unit.REQUESTS, Unit.TOKENS})
-"""What is taken of these and not returned is used; nobody settles it."""
+"""Of one transaction; and so many windows are leased ahead in a second, for a request may have to wait meanwhile."""
 
 
 class ShortageError(Exception):
@@ -81,6 +90,7 @@ class Lender:
         self._clock = clock
         self._allowances: dict[tuple[str, int], Allowance] = {}
         self._next = _Exchange()
+        self._under_way: _Exchange | None = None
         self._wake = trio.Event()
         self._returns: dict[Allowance, None] = {}
         self._exchanges = self._failed = self._waited = 0
@@ -97,20 +107,29 @@ class Lender:
         key = budget.id, window(budget.period, now)
         allowance = self._allowances.get(key)
         if allowance is None:
-            allowance = self._allowances[key] = Allowance(budget, key[1])
+            allowance = self._open(budget, key[1])
         elif allowance.budget is not budget and allowance.limit_by(budget):
             self._give_back(allowance)
         # Whoever asks will draw on it for a while: it must not be forgotten before.
         allowance.touched = max(allowance.touched, now)
         return allowance
 
+    def _open(self, budget: Budget, number: int) -> Allowance:
+        allowance = self._allowances[budget.id, number] = Allowance(budget, number)
+        before = self._allowances.get((budget.id, number - 1))
+        if before is not None:
+            allowance.follow(before)
+        return allowance
+
     def top_up(self, standing: Standing) -> None:
         """Ask in the background for more of what is running low."""
-        for allowances in standing.parts:
-            for allowance in allowances:
-                if allowance.free < allowance.low:
-                    allowance.low = 0
-                    self._ask(allowance, 0)
+        if standing.is_low:
+            standing.is_low = False
+            for allowances in standing.parts:
+                for allowance in allowances:
+                    if allowance.free < allowance.low:
+                        allowance.low = 0
+                        self._ask(allowance, 0)
 
     async def replenish(self, lacks: Iterable[Lack]) -> None:
         """Return when what lacks may be there, or a window that it lacks in is over.
@@ -120,10 +139,13 @@ class Lender:
         self._waited += 1
         deadline = inf
         lacking = list(lacks)
+        foreseen = self._foreseen(lacking)
         while True:
-            for allowance, amount in lacking:
-                self._ask(allowance, amount - allowance.free)
-            exchange = self._next
+            exchange = foreseen
+            if exchange is None:
+                for allowance, amount in lacking:
+                    self._ask(allowance, amount - allowance.free)
+                exchange = self._next
             await exchange.done.wait()
             now = self._clock()
             lacking = [lack for lack in lacking if lack.allowance.free < lack.amount]
@@ -131,6 +153,9 @@ class Lender:
                 return
             if exchange.error is not None:
                 raise UnavailableError(str(exchange.error)) from exchange.error
+            if foreseen is not None:
+                foreseen = None
+                continue  # it may have been asked before there was more: only what is asked from now on tells
             short = [lack for lack in lacking if _is_short(lack)]
             if not short:
                 continue  # others were faster with what was granted; there is enough for another time
@@ -155,8 +180,18 @@ class Lender:
                 while self._next.asks or self._returns:
                     await self._exchange()
 
+    def _foreseen(self, lacks: Iterable[Lack]) -> _Exchange | None:
+        """Return the exchange under way when more of all that lacks is asked for in it: most likely that is enough."""
+        exchange = self._under_way
+        if exchange is None or not all(lack.allowance in exchange.asks for lack in lacks):
+            return None
+        return exchange
+
     def _ask(self, allowance: Allowance, need: int) -> None:
-        least, together = self._next.asks.get(allowance, (0, 0))
+        asked = self._next.asks.get(allowance)
+        if asked is None:
+            allowance.see_pace(need, self._clock())
+        least, together = asked or (0, 0)
         if need > 0:
             # 0 is nobody's need: that it runs low must not take the place of what somebody lacks.
             least, together = min(least or need, need), together + need
@@ -169,6 +204,7 @@ class Lender:
 
     async def _exchange(self) -> None:
         exchange, self._next = self._next, _Exchange()
+        self._under_way = exchange
         given = [(allowance, allowance.owed, allowance.give_up()) for allowance in self._returns]
         self._returns.clear()
         asked = list(exchange.asks.items())
@@ -187,6 +223,7 @@ class Lender:
                 back = self._allowances.setdefault((allowance.budget.id, allowance.window), allowance)
                 back.owed += owed
                 back.free += amount - owed
+        self._under_way = None
         exchange.done.set()
 
     async def _lease(
@@ -208,7 +245,7 @@ class Lender:
         returns = [Return(allowance.budget.id, allowance.window, amount) for allowance, _, amount in given if amount]
         grants = await self._store.lease(self._holder, wants, returns, int(now))
         for (allowance, _), grant in zip(asked, grants, strict=True):
-            allowance.take_in(grant)
+            allowance.take_in(grant, self._clock())
 
     async def _tidy_now_and_then(self) -> None:
         while True:
@@ -216,13 +253,16 @@ class Lender:
             self.tidy()
 
     def tidy(self) -> None:
-        """Give back what nobody uses and what is left of windows that are over; forget what is past."""
+        """Give back what nobody uses and what is left of windows that are over; forget what is past. Lease what is
+        about to begin.
+        """
         now = self._clock()
+        ahead = 0
         for key, allowance in list(self._allowances.items()):
             over = 0 < allowance.ends <= now
             if over and allowance.budget.period is Period.MINUTE:
                 del self._allowances[key]
-            elif allowance.owed or (allowance.free and (over or now - allowance.touched > IDLE_SECONDS)):
+            elif allowance.owed or (allowance.free and (over or _idle_seconds(allowance, now) > IDLE_SECONDS)):
                 self._give_back(allowance)
             elif (
                 not allowance.free
@@ -230,6 +270,21 @@ class Lender:
                 and now - max(allowance.touched, allowance.ends) > ENDED_SECONDS
             ):
                 del self._allowances[key]
+            if not over and ahead < WANTS_MAX and _is_ending(allowance, now):
+                following = key[0], key[1] + 1
+                if following not in self._allowances:
+                    ahead += 1
+                    self._ask(self._open(allowance.budget, following[1]), 0)
+
+
+def _idle_seconds(allowance: Allowance, now: float) -> float:
+    # What was leased ahead is not idle before its time.
+    return now - max(allowance.touched, allowance.begins)
+
+
+def _is_ending(allowance: Allowance, now: float) -> bool:
+    """Whether an allowance is in use and its window is nearly over."""
+    return 0 < allowance.ends <= now + AHEAD_SECONDS and now - allowance.touched < IN_USE_SECONDS
 
 
 def _is_short(lack: Lack) -> bool:

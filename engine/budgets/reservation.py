@@ -11,22 +11,20 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from engine.budgets.allowance import Allowance, Unit
+
+TOUCH_SECONDS = 1.0
+"""How exactly it is known when something was taken of an allowance last."""
 
 
 class State(IntEnum):
-    """A reservation's state; resolving one twice is a bug."""
+    """A reservation's state: OPEN becomes SETTLED or VOIDED, and stays so; resolving one twice is a bug."""
 
     OPEN = 0
     SETTLED = 1
     VOIDED = 2
-
-
-TRANSITIONS: dict[State, frozenset[State]] = {
-    State.OPEN: frozenset({State.SETTLED, State.VOIDED}),
-    State.SETTLED: frozenset(),
-    State.VOIDED: frozenset(),
-}
 
 
 # Bound once: on Python 3.11 a look-up of a member in its class takes ten times as long as one in the module.
@@ -43,14 +41,18 @@ class Standing:
         "day",
         "ends",
         "has_rates",
+        "is_low",
         "leases",
         "money",
         "month",
         "parts",
         "places",
+        "rates",
         "requests",
+        "singles",
         "tokens",
         "tokens_max",
+        "touched",
     )
 
     def __init__(self, allowances: Iterable[Allowance], *, day: int, month: int, ends: float) -> None:
@@ -60,6 +62,14 @@ class Standing:
         self.parts = tuple(tuple(by_unit[unit]) for unit in (Unit.MONEY, Unit.REQUESTS, Unit.TOKENS, Unit.PLACES))
         self.money, self.requests, self.tokens, self.places = self.parts
         self.has_rates = bool(self.requests or self.tokens or self.places)
+        self.singles = self.requests + self.places
+        """Of which a request takes one."""
+        told = ((b"requests", self.requests), (b"tokens", self.tokens))
+        self.rates = tuple((what, allowances) for what, allowances in told if allowances)
+        """What clients are told of, by the name that they know it by."""
+        self.is_low = False
+        """Whether something is running low since more was asked for last."""
+        self.touched = 0.0
         self.leases = tuple((each.budget.id, each.window) for each in self.money if each.budget.limit is not None)
         """Of money but the wallet's, as a settlement names them."""
         limits = [each.budget.limit for each in self.tokens if each.budget.limit is not None]
@@ -77,7 +87,7 @@ class Lack(NamedTuple):
     amount: int
 
 
-class Charge(NamedTuple):
+class Charge(Struct, frozen=True, gc=False):
     """What came of a settlement: what is charged, and what it should have been beyond."""
 
     amount_nanos: int
@@ -102,12 +112,13 @@ class Reservation:
         """Return what of `nanos` there is to settle now. Nothing changes: it has to be written down first."""
         if nanos <= self.nanos:
             return Charge(nanos, 0)
-        charged = min([nanos, *(self.nanos + allowance.free for allowance in self.standing.money)])
+        charged = min(nanos, *(self.nanos + allowance.free for allowance in self.standing.money))
         return Charge(charged, nanos - charged)
 
     def settle(self, nanos: int, tokens: int) -> None:
         """Charge `nanos`, as much as `charge` said, and give the rest back."""
-        self._become(_SETTLED)
+        assert self.state is _OPEN, f"{self.state} -> {_SETTLED}"
+        self.state = _SETTLED
         back = self.nanos - nanos
         for allowance in self.standing.money:
             allowance.free += back
@@ -117,7 +128,8 @@ class Reservation:
 
     def void(self) -> None:
         """Give everything back but the request's count."""
-        self._become(_VOIDED)
+        assert self.state is _OPEN, f"{self.state} -> {_VOIDED}"
+        self.state = _VOIDED
         for allowance in self.standing.money:
             allowance.free += self.nanos
         if self.standing.has_rates:
@@ -126,37 +138,56 @@ class Reservation:
     def _release(self, tokens: int) -> None:
         for allowance in self.standing.tokens:
             # More tokens than were reserved use up what there is; a rate owes nothing to the next minute.
-            allowance.free = max(allowance.free + self.tokens - tokens, 0)
+            free = allowance.free + self.tokens - tokens
+            allowance.free = free if free > 0 else 0
         for allowance in self.standing.places:
             allowance.leave_place()
-
-    def _become(self, state: State) -> None:
-        assert state in TRANSITIONS[self.state], f"{self.state} -> {state}"
-        self.state = state
 
 
 def reserve(standing: Standing, nanos: int, tokens: int, now: float) -> Reservation | list[Lack]:
     """Take `nanos`, `tokens`, a request and a place of every budget in `standing`; or nothing, and say what lacks."""
-    if standing.tokens_max is not None:
-        tokens = min(tokens, standing.tokens_max)
+    if standing.tokens_max is not None and tokens > standing.tokens_max:
+        tokens = standing.tokens_max
     for allowance in standing.money:
         if allowance.free < nanos:
             return _lacks(standing, nanos, tokens)
-    if standing.has_rates:
-        for allowances, amount in ((standing.requests, 1), (standing.tokens, tokens), (standing.places, 1)):
-            for allowance in allowances:
-                if allowance.free < amount:
-                    return _lacks(standing, nanos, tokens)
-        for allowances, amount in ((standing.requests, 1), (standing.tokens, tokens), (standing.places, 1)):
-            for allowance in allowances:
-                allowance.free -= amount
-                allowance.touched = now
-        for allowance in standing.places:
-            allowance.in_use += 1
+    if standing.has_rates and not _take_rates(standing, tokens):
+        return _lacks(standing, nanos, tokens)
     for allowance in standing.money:
-        allowance.free -= nanos
-        allowance.touched = now
+        allowance.free = free = allowance.free - nanos
+        if free < allowance.low:
+            standing.is_low = True
+    if now - standing.touched >= TOUCH_SECONDS:
+        _touch(standing, now)
     return Reservation(standing, nanos, tokens)
+
+
+def _take_rates(standing: Standing, tokens: int) -> bool:
+    """Take `tokens`, a request and a place; False: nothing is taken, for something lacks."""
+    for allowance in standing.singles:
+        if allowance.free < 1:
+            return False
+    for allowance in standing.tokens:
+        if allowance.free < tokens:
+            return False
+    for allowance in standing.singles:
+        allowance.free = free = allowance.free - 1
+        if free < allowance.low:
+            standing.is_low = True
+    for allowance in standing.tokens:
+        allowance.free = free = allowance.free - tokens
+        if free < allowance.low:
+            standing.is_low = True
+    for allowance in standing.places:
+        allowance.in_use += 1
+    return True
+
+
+def _touch(standing: Standing, now: float) -> None:
+    standing.touched = now
+    for allowances in standing.parts:
+        for allowance in allowances:
+            allowance.touched = now
 
 
 def _lacks(standing: Standing, nanos: int, tokens: int) -> list[Lack]:

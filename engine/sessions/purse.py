@@ -1,15 +1,15 @@
 """The purse of a session: what its responses may come to is reserved, what each one came to is settled.
 
 The rule: the worst case of every response under way is reserved, or of the next one while there is none, of the same
-budgets as any request's. When one is done its settlement goes into the journal; when the next one's worst case cannot
-be had the session is over. So a session outspends its budgets by nothing: what a response came to beyond is the house's
-loss, as everywhere, and it is the last one. The session itself takes a request and a place, for as long as it lasts.
+budgets as any request's: so many tokens as the configuration says, or as the largest so far had, since conversations
+grow. When one is done its settlement goes into the journal; when the next one's worst case cannot be had the session is
+over. So a session outspends its budgets by nothing; what a response came to beyond is the house's loss, as everywhere.
+The session itself takes a request and a place, for as long as it lasts.
 """
 
 from typing import TYPE_CHECKING
 
 from adapters.dialects import Dialect
-from adapters.errors import ClientError, Failure, Kind
 from adapters.sessions import Spent
 from adapters.usage import Usage, added
 from engine.budgets.standings import Draws
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # as in `engine.layers.charge`
 class Purse:
     """One session's money. `close` always; it voids what is reserved and nothing was spent of."""
 
-    __slots__ = ("_dialect", "_entry", "_exchange", "_held", "_options", "_serial", "_treasury")
+    __slots__ = ("_dialect", "_entry", "_exchange", "_held", "_input_tokens", "_output_tokens", "_serial", "_treasury")
 
     def __init__(
         self, treasury: "Treasury | None", exchange: Exchange, dialect: Dialect, options: RealtimeOptions
@@ -34,7 +34,8 @@ class Purse:
         self._treasury = treasury
         self._exchange = exchange
         self._dialect = dialect
-        self._options = options
+        self._input_tokens = options.input_tokens_reserved
+        self._output_tokens = options.output_tokens_reserved
         self._entry: Meter | None = None
         self._held: list[Meter] = []
         self._serial = 0
@@ -66,19 +67,23 @@ class Purse:
         while len(self._held) > wanted:
             self._held.pop().close()
         while len(self._held) < wanted:
-            options = self._options
-            await self._reserve(candidates, options.input_tokens_reserved, options.output_tokens_reserved)
+            await self._reserve(candidates, self._input_tokens, self._output_tokens)
 
     async def spend(self, spent: Spent, candidate: Candidate, seconds: float) -> None:
-        """Settle what came to be paid for; it took `seconds`. Raises `ClientError` when that was more than there is."""
+        """Settle what came to be paid for; it took `seconds`. Raises as `open` where nothing was reserved for it, and
+        `OSError` when the journal's device fails.
+        """
         if self._treasury is None:
             self._exchange.usage = added(self._exchange.usage, spent.usage)
             return
         tariff, cost = self._treasury.tariff, None
         if spent.what == "transcription":
             cost = tariff.heard_nanos(candidate, spent.model or candidate.model, spent.usage, spent.seconds)
-        elif spent.usage.estimated:
+        elif spent.usage.estimated and not spent.usage.total_tokens:
             cost = tariff.session_nanos(candidate, seconds)
+        if spent.what == "response":
+            self._input_tokens = max(self._input_tokens, spent.usage.input_tokens)
+            self._output_tokens = max(self._output_tokens, spent.usage.output_tokens)
         await self._settle(spent.usage, candidate, cost)
 
     async def lapse(self, candidate: Candidate, seconds: float, passed: Usage | None) -> None:
@@ -106,12 +111,9 @@ class Purse:
             # Nothing could be reserved for it, so it gets what there is.
             await self._reserve([candidate], 0, 0)
         meter = self._held[-1]
-        charge = meter.settle(usage, candidate, cost)
+        meter.settle(usage, candidate, cost)
         self._held.pop()
         await meter.harden()
-        if charge.uncollected_nanos:
-            message = "the balance, or a cap, did not hold all that this response came to; the session ends"
-            raise ClientError(Failure(402, Kind.BILLING, message, code="insufficient_balance"))
 
     async def _reserve(self, candidates: list[Candidate], input_tokens: int, output_tokens: int) -> None:
         assert self._treasury is not None

@@ -12,9 +12,11 @@ import math
 from typing import NamedTuple
 
 import trio
+from msgspec.structs import replace
 
 from adapters.errors import ClientError, Failure, GatewayError, Kind, UpstreamError
-from adapters.sessions import Began, Frame, Policy, Session, Spent
+from adapters.sessions import Began, Event, Frame, Policy, Session, Spent
+from adapters.usage import Usage
 from engine.config import RealtimeOptions
 from engine.exchange import Exchange, Outcome, fresh_id
 from engine.route import Candidate
@@ -65,9 +67,10 @@ class Relaying:
         options: RealtimeOptions,
         opening: Frame | None,
         estimates: bool,
+        charges_incomplete: bool,
     ) -> None:
         """`opening` is said to the upstream first. `estimates`: frames that passed tell what a response came to, if
-        nothing else does.
+        nothing else does; `charges_incomplete`: also when it was the upstream that broke it off.
         """
         self._exchange = exchange
         self._client = client
@@ -79,6 +82,7 @@ class Relaying:
         self._options = options
         self._opening = opening
         self._estimates = estimates
+        self._charges_incomplete = charges_incomplete
         self._began = self._heard = trio.current_time()
         self._responding_since = math.inf
         self._asked_bytes = 0 if opening is None else len(opening)
@@ -172,7 +176,7 @@ class Relaying:
                 return exc.failure
         return failure
 
-    async def _pay(self, events: tuple[object, ...]) -> Failure | None:
+    async def _pay(self, events: tuple[Event, ...]) -> Failure | None:
         """Settle what came to be paid for, all of it; return what was short."""
         failure = None
         for event in events:
@@ -183,11 +187,16 @@ class Relaying:
                 seconds = max(self._heard - self._responding_since, 0.0)
                 if not self._session.responding:
                     self._responding_since = math.inf
+                guess = self._estimates and event.usage.estimated
+                spent = replace(event, usage=self._passed()) if guess else event
                 try:
-                    await self._purse.spend(event, self._candidate, seconds)
+                    await self._purse.spend(spent, self._candidate, seconds)
                 except GatewayError as exc:
                     failure = exc.failure
         return failure
+
+    def _passed(self) -> Usage:
+        return passed_at_a_guess(self._asked_bytes, self._passed_frames, self._passed_bytes)
 
     # -- its ends ------------------------------------------------------------------------------------------------------
 
@@ -247,8 +256,8 @@ class Relaying:
         if self._responding_since < math.inf:
             seconds = trio.current_time() - self._responding_since
             passed = None
-            if self._estimates and end.outcome is not Outcome.INCOMPLETE:
-                passed = passed_at_a_guess(self._asked_bytes, self._passed_frames, self._passed_bytes)
+            if self._estimates and (end.outcome is not Outcome.INCOMPLETE or self._charges_incomplete):
+                passed = self._passed()
             try:
                 await self._purse.lapse(self._candidate, seconds, passed)
             except GatewayError as exc:

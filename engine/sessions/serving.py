@@ -32,7 +32,8 @@ from engine.sessions.opening import (
     seek,
 )
 from engine.sessions.purse import Purse
-from engine.sessions.relaying import GOING_AWAY, INTERNAL, POLICY, RESTARTS, Relaying
+from engine.sessions.relaying import GOING_AWAY, INTERNAL, POLICY, PROPER, RESTARTS, Relaying
+from engine.ungrouped import ungrouped
 from engine.websocket import Closed, Socket, Terms, accept, check_upgrade, offered_subprotocols, sendable
 
 UPGRADE_REQUIRED = 426
@@ -63,7 +64,7 @@ async def serve_session(gateway: Gateway, exchange: Exchange, downstream: Downst
     if gateway.treasury is not None:
         exchange.id = gateway.treasury.fresh_id()
     purse = Purse(gateway.treasury, exchange, registry.dialect(exchange.surface.dialect), options)
-    async with AsyncExitStack() as stack:
+    async with ungrouped(), AsyncExitStack() as stack:
         stack.callback(purse.close)
         if exchange.surface.name == REALTIME:
             await _serve_realtime(gateway, exchange, downstream, stack, purse)
@@ -120,7 +121,8 @@ async def _serve_socketed(
             await client.close(POLICY if isinstance(exc, ClientError) else INTERNAL, exc.failure.code or "")
             return
     except Closed as exc:
-        exchange.outcome = exchange.outcome or Outcome.CLIENT_GONE
+        proper = Outcome.OK if exc.code in PROPER else Outcome.CLIENT_GONE
+        exchange.outcome = exchange.outcome or proper
         await client.close(sendable(exc.code), exc.reason)
         return
     await _relay(gateway, exchange, downstream, client, opened, session, policy, purse, opening)
@@ -204,6 +206,7 @@ async def _relay(  # noqa: PLR0917 - the parts of a session
         opening=opening,
         # There an event is a token of text; here most are sound.
         estimates=exchange.surface.name != REALTIME,
+        charges_incomplete=gateway.config.billing.on_incomplete == "estimate",
     )
     gateway.sessions.add(relaying)
     try:

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from engine.budgets.allowance import Allowance, Budget, Unit
+from engine.budgets.allowance import (
+    PACE_FACTOR_MAX,
+    PACE_SECONDS,
+    SHARE_OF_REST,
+    SLICE_FIRST,
+    SLICE_MIN,
+    Allowance,
+    Budget,
+    Unit,
+)
 from engine.budgets.lender import Lender
 from engine.budgets.periods import Period, end, window
 from engine.budgets.reservation import Charge, Lack, Reservation, Standing, State, reserve
@@ -217,7 +226,7 @@ def test_leases_of_a_settlement_are_the_caps_and_not_the_wallet() -> None:
 
 
 def test_a_slice_grows_in_a_hurry_and_shrinks_at_leisure() -> None:
-    each = allowance(Unit.MONEY, 0)
+    each = allowance(Unit.PLACES, 0)
     assert each.slice_for(10, 100.0) == 80
     assert each.slice_for(10, 101.0) == 160
     assert each.slice_for(0, 102.0) == 320
@@ -226,11 +235,70 @@ def test_a_slice_grows_in_a_hurry_and_shrinks_at_leisure() -> None:
     assert each.slice_for(0, 130.0) == 80, "never below some of what is needed"
 
 
+def test_the_first_lease_of_money_is_for_a_load_that_nobody_has_seen() -> None:
+    each = allowance(Unit.MONEY, 0)
+    assert each.slice_for(10, 100.0) == 10 * SLICE_FIRST
+    assert each.slice_for(10, 110.0) == 5 * SLICE_FIRST
+
+
+@pytest.mark.parametrize("unit", [Unit.REQUESTS, Unit.TOKENS])
+def test_a_slice_of_a_rate_is_two_seconds_of_its_limit_or_some_of_what_is_needed(unit: Unit) -> None:
+    assert allowance(unit, 0, limit=6_000).slice_for(10, 100.0) == 200
+    assert allowance(unit, 0, limit=60).slice_for(10, 100.0) == 80
+
+
+def test_a_slice_of_money_is_a_small_part_of_what_is_left() -> None:
+    each = allowance(Unit.MONEY, 0)
+    each.slice_for(10, 100.0)
+    each.take_in(Grant("money", 0, 1_280, 10**9, 0, 0), 100.0)
+    assert each.slice_for(0, 110.0) == 10**9 // SHARE_OF_REST
+
+
+def test_a_slice_becomes_what_some_seconds_take_at_its_pace() -> None:
+    each = allowance(Unit.PLACES, 0)
+    each.slice_for(100, 100.0)
+    each.take_in(Grant("places", 0, 800, 0, 0, 0), 110.0)
+    each.free -= 700
+    each.see_pace(0, 112.0)
+    assert each.slice_for(0, 115.0) == 350 * PACE_SECONDS, "what passed since it was seen does not count"
+    assert each.slice_for(0, 125.0) == 100 * SLICE_MIN, "a pace counts once"
+
+
+def test_a_burst_has_no_pace_and_a_pace_no_more_weight_than_a_slice() -> None:
+    each = allowance(Unit.PLACES, 0)
+    each.slice_for(1, 100.0)
+    each.take_in(Grant("places", 0, 8, 0, 0, 0), 110.0)
+    each.free -= 8
+    each.see_pace(50, 110.0)
+    assert each.slice_for(1, 110.0) == 8 * PACE_FACTOR_MAX
+    each.take_in(Grant("places", 0, 8 * PACE_FACTOR_MAX, 0, 0, 0), 111.0)
+    each.free += 5
+    each.see_pace(0, 111.0)
+    assert each.slice_for(0, 120.0) == 4 * PACE_FACTOR_MAX, "what came back is no use"
+
+
+def test_what_was_given_back_was_not_used() -> None:
+    each = allowance(Unit.PLACES, 0)
+    each.slice_for(10, 100.0)
+    each.take_in(Grant("places", 0, 80, 0, 0, 0), 110.0)
+    each.give_up()
+    each.see_pace(10, 111.0)
+    assert each.slice_for(10, 111.0) == 80
+
+
+def test_a_window_goes_on_with_the_slices_of_the_one_before() -> None:
+    each, after = allowance(Unit.REQUESTS, 0), allowance(Unit.REQUESTS, 0)
+    each.slice_for(100, 100.0)
+    each.slice_for(100, 101.0)
+    after.follow(each)
+    assert after.slice_for(0, 160.0) == 1_600
+
+
 def test_what_was_asked_in_vain_does_not_swell_the_next_slice() -> None:
     each = allowance(Unit.MONEY, 0)
     each.slice_for(10**12, 100.0)
     each.take_in(Grant("money", 0, 0, 50, 0, 0))
-    assert each.slice_for(10, 110.0) == 80
+    assert each.slice_for(10, 110.0) == 10 * SLICE_MIN
 
 
 def test_places_beyond_a_lowered_limit_are_owed_as_they_end() -> None:

@@ -3,11 +3,12 @@
 import hashlib
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.pretty import pretty_repr
 
 from engine.config import Config
+from engine.ephemeral import PREFIX
 from engine.keyring import Keyring
 from engine.keys import Key, digest_of
 
@@ -44,6 +45,7 @@ def test_only_the_token_itself_is_the_key(token: bytes, expected: str | None) ->
     assert name_of(keys_of({"alice": b"sk-alice", "bob": b"sk-bob"}), token) == expected
 
 
+@example(tokens={"a": PREFIX, "b": PREFIX + b"b"}, other=b"")
 @given(tokens=st.dictionaries(st.text(min_size=1), st.binary(min_size=1), max_size=8), other=st.binary())
 def test_every_token_finds_its_own_key_and_no_other_token_finds_any(tokens: dict[str, bytes], other: bytes) -> None:
     keys = keys_of(tokens)

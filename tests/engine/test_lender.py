@@ -4,9 +4,12 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
+from itertools import pairwise
 
 import pytest
 import trio
+import trio.lowlevel
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
@@ -227,6 +230,62 @@ async def test_of_several_who_lack_some_are_served_when_there_is_not_enough_for_
         assert 100 - sum(taken) < min(refused)
 
 
+@pytest.mark.parametrize("amount", [1, 50])
+async def test_a_load_that_begins_at_once_waits_once(autojump_clock: MockClock, amount: int) -> None:
+    """A thousand requests a second, of which each is charged a fiftieth of what it reserves, or all of it."""
+    async with house(10**12, delay_seconds=0.4) as made:
+        lender = await made.lender()
+        first = await made.take(lender, 50, WALLET, rate(600_000))
+        for number in range(4_000):
+            (await made.take(lender, 50, WALLET, rate(600_000))).settle(amount, 0)
+            await trio.sleep(0.001)
+            if number == 1_000:
+                begun = lender.statistics().waited_total
+        first.void()
+        assert begun <= (1 if amount == 1 else 2)
+        assert lender.statistics().waited_total == begun
+
+
+async def test_who_pauses_for_less_than_minutes_does_not_wait_again(autojump_clock: MockClock) -> None:
+    async with house(10**9, delay_seconds=0.2) as made:
+        lender = await made.lender()
+        async with lasting(0.2):
+            (await made.take(lender, 10, WALLET, cap(10**9))).void()
+        for _ in range(5):
+            await trio.sleep(IDLE_SECONDS - 5)
+            async with lasting(0):
+                (await made.take(lender, 10, WALLET, cap(10**9))).void()
+
+
+async def test_what_lacks_is_waited_for_where_it_is_asked_for_already(autojump_clock: MockClock) -> None:
+    async with house(10**6, delay_seconds=0.5) as made:
+        lender = await made.lender()
+        await made.take(lender, 10)
+        await made.take(lender, made.free(lender) - 5)
+        await trio.sleep(0.3)
+        async with lasting(0.2):
+            await made.take(lender, 10)
+        assert lender.statistics().exchanges_total == 2
+
+
+async def test_money_that_comes_while_more_is_asked_for_is_there_for_who_asks_after_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with house(100) as made:
+        lender = await made.lender()
+        await made.take(lender, 40)
+        made.store.delay_seconds = 0.5
+        standing = Standing([lender.allowance(WALLET, made.clock())], day=1, month=1, ends=0)
+        standing.is_low, standing.money[0].low = True, 10**6
+        lender.top_up(standing)
+        await trio.sleep(0.25)
+        async with trio.open_nursery() as nursery:
+            # It is there before the request is, and after the exchange that the request finds under way.
+            nursery.start_soon(partial(made.store.credit, "a", 1_000, TransferKind.TOP_UP, id="more", now=1))
+            await trio.lowlevel.checkpoint()
+            await made.take(lender, 500)
+
+
 async def test_a_steady_load_never_waits_after_its_beginning(autojump_clock: MockClock) -> None:
     async with house(10**9, delay_seconds=0.05) as made:
         lender = await made.lender()
@@ -276,6 +335,73 @@ async def test_a_shortage_of_a_minute_that_is_over_is_nobodys(autojump_clock: Mo
             await made.take(lender, 0, rate(1))
 
 
+@pytest.mark.parametrize(("starts", "budget"), [(NOON + 40, rate(60_000)), (NOON + 12 * 3600 - 20, cap(10**9))])
+async def test_who_is_busy_when_a_window_ends_does_not_wait_for_the_next(
+    autojump_clock: MockClock, starts: int, budget: Budget
+) -> None:
+    async with house(10**12, starts=starts, delay_seconds=0.2) as made:
+        lender = await made.lender()
+        for _ in range(4_000):
+            (await made.take(lender, 10, WALLET, budget)).settle(7, 0)
+            await trio.sleep(0.01)
+        assert made.clock() > starts + 40
+        assert lender.statistics().waited_total == 1, "only the first one did"
+
+
+async def test_of_a_limit_that_is_nearly_all_taken_ahead_everybody_gets_what_is_his(autojump_clock: MockClock) -> None:
+    async with house(0, starts=NOON + 45) as made:
+        lenders = [await made.lender() for _ in range(4)]
+        budget = rate(12)
+        for lender in lenders:
+            await made.take(lender, 0, budget)
+        await trio.sleep(20)
+        (ahead,) = {each.window for each in await made.store.leases() if each.ends > made.clock()}
+        assert ahead == (NOON + 60) // 60
+        for _ in range(12):
+            await made.take(lenders[3], 0, budget)
+        for lender in lenders:
+            with pytest.raises(ShortageError):
+                await made.take(lender, 0, budget)
+
+
+async def test_what_is_not_in_use_is_not_leased_ahead(autojump_clock: MockClock) -> None:
+    async with house(1_000, starts=NOON + 11 * 3600) as made:
+        lender = await made.lender()
+        (await made.take(lender, 10, WALLET, cap(500), rate(10))).void()
+        await trio.sleep(2 * 3600)
+        assert [each for each in await made.store.leases() if not each.counted] == []
+        assert lender.statistics().exchanges_total <= 3, "one for all, one for the next minute, one back"
+
+
+async def test_a_limit_that_changes_holds_for_what_was_leased_ahead(autojump_clock: MockClock) -> None:
+    async with house(0, starts=NOON + 55) as made:
+        lender = await made.lender()
+        await made.take(lender, 0, rate(600))
+        await trio.sleep(6)
+        lowered = rate(2)
+        await made.take(lender, 0, lowered)
+        await trio.testing.wait_all_tasks_blocked()
+        await made.take(lender, 0, lowered)
+        with pytest.raises(ShortageError):
+            await made.take(lender, 0, lowered)
+
+
+async def test_windows_are_leased_ahead_a_transaction_at_a_time(autojump_clock: MockClock) -> None:
+    async with house(0, starts=NOON + 45) as made:
+        lender = await made.lender()
+        async with trio.open_nursery() as nursery:
+            for number in range(2 * WANTS_MAX):
+                name = f"rpm:key:{number}"
+                nursery.start_soon(made.take, lender, 0, Budget(name, Unit.REQUESTS, Period.MINUTE, 100, name))
+        known = []
+        await trio.sleep(0.5)
+        for _ in range(10):
+            known.append(lender.statistics().allowances)
+            await trio.sleep(1)
+        assert {after - before for before, after in pairwise(known)} == {0, WANTS_MAX}
+        assert known[-1] == 4 * WANTS_MAX
+
+
 # -- giving back -------------------------------------------------------------------------------------------------------
 
 
@@ -297,11 +423,11 @@ async def test_what_is_left_of_a_day_goes_back_when_it_ends(autojump_clock: Mock
         lender = await made.lender()
         late, day = await made.take(lender, 10, WALLET, cap(500)), (NOON + 12 * 3600 - 3) // 86_400
         await trio.sleep(5)
-        (lease,) = [each for each in await made.store.leases() if each.budget != WALLET.id]
-        assert (lease.window, lease.amount) == (day, 10), "what is reserved of yesterday stays yesterday's"
+        (lease,) = [each for each in await made.store.leases() if each.window == day]
+        assert lease.amount == 10, "what is reserved of yesterday stays yesterday's"
         late.settle(4, 0)
         await trio.sleep(2)
-        (lease,) = [each for each in await made.store.leases() if each.budget != WALLET.id]
+        (lease,) = [each for each in await made.store.leases() if each.window == day]
         assert lease.amount == 4, "what will be booked"
 
 
@@ -311,7 +437,9 @@ async def test_a_minute_is_forgotten_with_what_was_leased_of_it(autojump_clock: 
         for _ in range(5):
             await made.take(lender, 0, rate(10))
             await trio.sleep(60)
-        assert lender.statistics().allowances <= 1
+        assert lender.statistics().allowances <= 2, "the present one and the next"
+        await trio.sleep(120)
+        assert lender.statistics().allowances == 0
 
 
 async def test_recall_gives_back_what_is_free_and_nothing_of_what_is_not_known(autojump_clock: MockClock) -> None:

@@ -10,6 +10,7 @@ import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
 
+from engine.budgets.lender import IDLE_SECONDS
 from engine.budgets.reservation import Reservation, reserve
 from engine.config import Config, load_document
 from engine.keyring import Keyring
@@ -198,7 +199,7 @@ async def test_a_reload_takes_effect_for_what_comes_and_not_for_what_is_under_wa
         assert after.standing.places[0].budget.limit == 2
         after.void()
         made.treasury.journal.unbook()
-        await trio.sleep(15)
+        await trio.sleep(IDLE_SECONDS + 5)
         assert [each for each in await made.store.leases() if each.budget.startswith("places")] == []
 
 

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import socket as sockets
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
@@ -223,6 +224,37 @@ async def test_any_sign_of_life_is_enough(role: str, sign: str, autojump_clock: 
         assert (await ending(socket)).code == 1000
         assert trio.current_time() >= 1100
         assert socket.statistics().pings_sent >= 20
+
+
+@ROLES
+async def test_a_peer_that_answers_every_ping_at_once_lives(role: str, autojump_clock: trio.testing.MockClock) -> None:
+    async with opened(role) as (socket, peer), trio.open_nursery() as nursery:
+        peer.answers_pings = True
+        nursery.start_soon(peer.next)
+
+        async def leave() -> None:
+            await trio.sleep(1010)
+            await peer.send(CloseConnection(code=1000))
+
+        nursery.start_soon(leave)
+        assert (await ending(socket)).code == 1000
+        assert peer.pings >= 40
+
+
+@ROLES
+async def test_a_socket_that_ended_needs_no_collection(role: str, autojump_clock: trio.testing.MockClock) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        async with opened(role) as (socket, peer):
+            left = weakref.ref(socket)
+            await peer.send(CloseConnection(code=1000))
+            await ending(socket)
+        del socket
+        await trio.lowlevel.checkpoint()
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 @ROLES

@@ -48,6 +48,7 @@ class Peer:
         self.protocol = Connection(kind)
         self.pongs: list[bytes] = []
         self.pings = 0
+        self.answers_pings = False
         self._parts: list[str | bytes] = []
 
     async def send(self, *events: Event) -> None:
@@ -55,11 +56,15 @@ class Peer:
         await self.stream.send(b"".join(self.protocol.send(event) for event in events))
 
     async def next(self) -> str | bytes | CloseConnection | None:
-        """Return the next message or the Close frame, None at the end or after a reset. Answers nothing."""
+        """Return the next message or the Close frame, None at the end or after a reset. Answers nothing, but pings if
+        `answers_pings` says so.
+        """
         while True:
             for event in self.protocol.events():
                 if isinstance(event, Ping):
                     self.pings += 1
+                    if self.answers_pings:
+                        await self.send(event.response())
                 elif isinstance(event, Pong):
                     self.pongs.append(bytes(event.payload))
                 elif isinstance(event, CloseConnection):
