@@ -1,0 +1,366 @@
+"""`python -m bench.realtime`: what the gateway adds to a realtime session, and what a thousand of them hold.
+
+Three parts, in one run. Sessions go straight to an upstream that answers each frame of sound with a small one
+(`bench.realtime_echo`), through the gateway with a key of its configuration, and with an account's key, taking turns:
+
+- one-way latency of frames at the cadence of speech, a frame of 20 ms every 20 ms in each session, both directions for
+  themselves. What was added is taken within each round;
+- CPU of the worker per frame in that time: of one that is relayed to the upstream together with its answer, and, where
+  none is answered, of the first alone;
+- a thousand sessions that say nothing, in a fresh gateway: memory of each, CPU of all while they idle, and whether each
+  still has its frame answered at the end.
+
+The subject has one core for itself where there are two; upstream and load share the other, and it is said when they
+were too busy to be believed. There are no targets here: the figures are shown. A session that failed makes the run
+fail. `--quick` takes less than a minute, a full run about five. The data directories are temporary ones.
+"""
+
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import trio
+from rich.console import Console
+
+from bench.lane import commit, machine
+from bench.measure import Samples
+from bench.money import TOKEN, Check, open_account, table
+from bench.process import Cores, announcement, busy_share, cores, placed, raise_open_files, running
+from bench.realtime_load import AnyRealtimeJob, Cadence, Idle, RealtimeReport
+from bench.report import DIRECT, Verdict, spread
+from bench.subjects import KEY, Subject, serving
+
+LOGGED, CHARGED = RELAYED = ("a key of the file", "an account's key")
+WAYS = (DIRECT, *RELAYED)
+
+_PROVIDER = """
+[providers.canned]
+base_url = "http://127.0.0.1:{port}/v1"
+models = ["canned"]
+sessions = ["realtime"]
+
+[prices.canned]
+input = 1
+output = 2
+"""
+_FILES_SPARE = 256
+_JOB_SECONDS_SPARE = 120.0
+_LISTEN_SECONDS = 1.0
+_PIPED_COLUMNS = 120
+_QUIET_SHARE_MAX = 0.05
+_BENCH_SHARE_MAX = 0.8
+_LATE_MS_MAX = 2.0
+_WAITED_SHARE_MAX = 0.02
+
+Perform = Callable[[AnyRealtimeJob], RealtimeReport]
+
+
+class Settings(NamedTuple):
+    """How much, how long and how often. `idle_seconds` of a full run see every peer pinged once."""
+
+    rounds: int
+    seconds: float
+    idle_rounds: int
+    idle_seconds: float
+    sessions: int = 20
+    idle_sessions: int = 1_000
+    interval_ms: float = 20.0
+    warmup_s: float = 0.3
+
+
+QUICK = Settings(rounds=3, seconds=0.7, idle_rounds=1, idle_seconds=2.0)
+FULL = Settings(rounds=7, seconds=4.0, idle_rounds=2, idle_seconds=25.0)
+
+
+def perform(job: AnyRealtimeJob, cores: Cores) -> RealtimeReport:
+    """Run one job in a process of its own; raises subprocess.TimeoutExpired when it does not end by itself."""
+    with placed(cores.others):
+        ended = subprocess.run(
+            [sys.executable, "-m", "bench.realtime_load"],
+            input=msgspec.json.encode(job),
+            stdout=subprocess.PIPE,
+            check=True,
+            timeout=job.seconds + _JOB_SECONDS_SPARE,
+        )
+    return msgspec.json.decode(ended.stdout, type=RealtimeReport)
+
+
+@contextmanager
+def echo(cores: Cores) -> Iterator[Subject]:
+    """Run the upstream; going straight to it is what `direct` means."""
+    command = [sys.executable, "-m", "bench.realtime_echo", "--follow-stdin"]
+    with running(command, on=cores.others, piped=True) as process:
+        yield Subject(DIRECT, announcement(process)["port"], (process.pid,))
+
+
+@contextmanager
+def relaying(upstream: Subject, cores: Cores) -> Iterator[Subject]:
+    """Run a gateway in front of it, with an account of its own; raises RuntimeError as `serving` does."""
+    with tempfile.TemporaryDirectory(prefix="bench-realtime-") as directory:
+        data = Path(directory) / "data"
+        trio.run(open_account, data)
+        with serving(_PROVIDER.format(port=upstream.port), cores, data=data) as served:
+            yield served.subject
+
+
+def waited_seconds(pids: Sequence[int]) -> float:
+    """Give how long these processes were ready to run and others had their core; 0 where the system does not tell.
+
+    The second field of `schedstat`, https://docs.kernel.org/scheduler/sched-stats.html, of the first threads.
+    """
+    total_ns = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            total_ns += int(Path(f"/proc/{pid}/schedstat").read_text().split()[1])
+    return total_ns / 1e9
+
+
+def within_limits(settings: Settings, files_max: int, say: Callable[[str], None]) -> Settings:
+    """Hold no more sessions than a gateway, with two sockets each, may open here."""
+    most = (files_max - _FILES_SPARE) // 2
+    if settings.idle_sessions <= most:
+        return settings
+    say(f"The limit of {files_max:,} open files allows {most:,} sessions: holding those instead.")
+    return settings._replace(idle_sessions=most)
+
+
+class Sessions:
+    """Measures sessions the three ways. `samples` hold latencies in ms, CPU in us per frame, memory in KB a session."""
+
+    def __init__(
+        self, settings: Settings, upstream: Subject, *, perform: Perform, say: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self.samples = Samples()
+        self._settings = settings
+        self._upstream = upstream
+        self._perform = perform
+        self._say = say
+
+    def speak(self, gateway: Subject) -> None:
+        """Measure every round at the cadence of speech, after one that is not counted."""
+        self._say("first pass, not counted")
+        for way in WAYS:
+            self._answered(gateway, way)
+        self._unanswered(gateway)
+        self.samples.clear()
+        for number in range(self._settings.rounds):
+            self._say(f"speech, round {number + 1} of {self._settings.rounds}")
+            turn = number % len(WAYS)
+            for way in (*WAYS[turn:], *WAYS[:turn]):
+                self._answered(gateway, way)
+            self._unanswered(gateway)
+
+    def idle(self, start: Callable[[], contextlib.AbstractContextManager[Subject]]) -> None:
+        """Hold sessions open through a fresh gateway each time: a heap does not shrink back."""
+        for number in range(self._settings.idle_rounds):
+            for way in RELAYED:
+                self._say(f"idle sessions with {way}, {number + 1} of {self._settings.idle_rounds}")
+                with start() as gateway:
+                    self._idle(gateway, way)
+
+    def _answered(self, gateway: Subject, way: str) -> None:
+        job = self._cadence(gateway, way, answered=True)
+        report = self._ask(way, "speech", job)
+        for name, times in (("up", report.up_ms), ("down", report.down_ms)):
+            if times is None:
+                raise RuntimeError(f"{way}: no frame was answered: {report.errors}")
+            self.samples.add(f"{name}_p50_ms", way, times.p50)
+            self.samples.add(f"{name}_p99_ms", way, times.p99)
+        self._pressed(way, report)
+        if way != DIRECT:
+            self.samples.add("pair_cpu_us", way, report.subject_cpu_s * 1e6 / report.frames)
+            self.samples.add("cpu_share", way, report.subject_cpu_s / report.seconds)
+
+    def _unanswered(self, gateway: Subject) -> None:
+        report = self._ask(LOGGED, "speech, unanswered", self._cadence(gateway, LOGGED, answered=False))
+        if not report.frames:
+            raise RuntimeError(f"{LOGGED}: no frame was sent: {report.errors}")
+        self.samples.add("up_cpu_us", LOGGED, report.subject_cpu_s * 1e6 / report.frames)
+
+    def _idle(self, gateway: Subject, way: str) -> None:
+        settings = self._settings
+        job = Idle(**self._common(gateway, way), sessions=settings.idle_sessions, seconds=settings.idle_seconds)
+        report = self._ask(way, "idle", job)
+        if not report.opened:
+            raise RuntimeError(f"{way}: no session was opened: {report.errors}")
+        grown = (report.rss_after_bytes, report.rss_peak_bytes, report.rss_closed_bytes)
+        for name, resident in zip(("idle", "spoken", "closed"), grown, strict=True):
+            self.samples.add(f"{name}_kb", way, (resident - report.rss_before_bytes) / 1e3 / report.opened)
+        self.samples.add("before_mb", way, report.rss_before_bytes / 1e6)
+        self.samples.add("opening_cpu_us", way, report.opening_cpu_s * 1e6 / report.opened)
+        self.samples.add("opening_per_s", way, report.opened / report.opening_s)
+        self.samples.add("idle_cpu_share", way, report.subject_cpu_s / report.seconds)
+        self.samples.add("idle_answers", way, report.answers)
+        self.samples.add("idle_pings", way, report.pings)
+
+    def _cadence(self, gateway: Subject, way: str, *, answered: bool) -> Cadence:
+        settings = self._settings
+        return Cadence(
+            **self._common(gateway, way),
+            sessions=settings.sessions,
+            interval_ms=settings.interval_ms,
+            seconds=settings.seconds,
+            answered=answered,
+        )
+
+    def _common(self, gateway: Subject, way: str) -> dict[str, Any]:
+        subject = self._upstream if way == DIRECT else gateway
+        return {
+            "port": subject.port,
+            "key": TOKEN if way == CHARGED else KEY,
+            "subject": list(subject.pids),
+            "upstream": [] if way == DIRECT else list(self._upstream.pids),
+            "warmup_s": self._settings.warmup_s,
+        }
+
+    def _ask(self, way: str, kind: str, job: AnyRealtimeJob) -> RealtimeReport:
+        waited_s = waited_seconds(job.subject)
+        report = self._perform(job)
+        if isinstance(job, Cadence) and report.seconds:
+            self.samples.add("waited_share", way, (waited_seconds(job.subject) - waited_s) / report.seconds)
+        self.samples.problems.extend(f"{way}, {kind}: {count} x {reason}" for reason, count in report.errors.items())
+        return report
+
+    def _pressed(self, way: str, report: RealtimeReport) -> None:
+        """Note how hard the bench itself had to work; going direct, the upstream is the subject."""
+        own_s = report.load_cpu_s + (report.subject_cpu_s if way == DIRECT else report.upstream_cpu_s)
+        self.samples.add("bench_share", way, own_s / report.seconds)
+        if report.late_ms is not None:
+            self.samples.add("late_p99_ms", way, report.late_ms.p99)
+
+
+def measure(settings: Settings, placement: Cores, console: Console) -> Samples:
+    """Run all parts; raises RuntimeError when something does not start or nothing is answered."""
+    with console.status("starting") as status, echo(placement) as upstream:
+        sessions = Sessions(settings, upstream, perform=partial(perform, cores=placement), say=status.update)
+        start = partial(relaying, upstream, placement)
+        with start() as gateway:
+            sessions.speak(gateway)
+        sessions.idle(start)
+    return sessions.samples
+
+
+def checks(samples: Samples, settings: Settings) -> list[Check]:
+    """Give every figure in the order in which they are read; what was not measured is left out."""
+    found: list[Check] = []
+
+    def add(what: str, unit: str, values: Sequence[float]) -> None:
+        figure = spread(values)
+        if figure is not None:
+            found.append(Check(what, unit, figure, "", Verdict.UNKNOWN))
+
+    for side, title in (("up", "to the upstream"), ("down", "to the client")):
+        for quantile in ("p50", "p99"):
+            by_way = samples.values[f"{side}_{quantile}_ms"]
+            for way in WAYS:
+                add(f"one way {title} {quantile}, {way}", "ms", by_way[way])
+            for way in RELAYED:
+                added = [ours - direct for ours, direct in zip(by_way[way], by_way[DIRECT], strict=False)]
+                add(f"    added with {way}", "ms", added)
+    for way in RELAYED:
+        add(f"CPU per frame and its answer, {way}", "us", samples.values["pair_cpu_us"][way])
+    add(f"    of it the frame, {LOGGED}", "us", samples.values["up_cpu_us"][LOGGED])
+    pairs, alone = samples.values["pair_cpu_us"][LOGGED], samples.values["up_cpu_us"][LOGGED]
+    add(f"    of it the answer, {LOGGED}", "us", [pair - up for pair, up in zip(pairs, alone, strict=False)])
+    held = f"{settings.idle_sessions:,} idle sessions"
+    for measure_, what, unit, factor in (
+        ("before_mb", "RSS before", "MB", 1.0),
+        ("idle_kb", f"RSS per session, {held}", "KB", 1.0),
+        ("spoken_kb", "    when each has said a frame", "KB", 1.0),
+        ("closed_kb", "    when all are closed", "KB", 1.0),
+        ("idle_cpu_share", f"CPU of the worker, {held}", "%", 100.0),
+        ("opening_cpu_us", "CPU to open a session", "us", 1.0),
+        ("opening_per_s", "sessions opened per second", "/s", 1.0),
+        ("idle_answers", "answered at the end", "/s", 1.0),
+    ):
+        for way in RELAYED:
+            add(f"{what}, {way}", "" if measure_ == "idle_answers" else unit, _times(samples, measure_, way, factor))
+    return found
+
+
+def _times(samples: Samples, name: str, way: str, factor: float) -> list[float]:
+    return [value * factor for value in samples.values[name][way]]
+
+
+def remarks(samples: Samples, settings: Settings, others_share: float) -> list[str]:
+    """Say what the reader must know to believe the figures."""
+
+    def most(name: str) -> float:
+        return max((max(values) for values in samples.values[name].values() if values), default=0.0)
+
+    rate = settings.sessions * 1000 / settings.interval_ms
+    speech = (
+        f"{settings.sessions} sessions, a frame each {settings.interval_ms:g} ms, {rate:,.0f} per second, all answered"
+    )
+    late = f"the load was late by {most('late_p99_ms'):.2f} ms or more with 1 % of its frames in the worst round"
+    pinged = most("idle_pings") / max(1, settings.idle_sessions)
+    said = [
+        f"Speech: {speech}; the worker used {most('cpu_share'):.0%} of its core at most.",
+        f"Upstream and load used {most('bench_share'):.0%} of theirs; {late}, which is not in the latencies.",
+        f"Idle: {settings.idle_seconds:g} s; each client was pinged {pinged:.1f} times.",
+    ]
+    if most("bench_share") > _BENCH_SHARE_MAX or most("late_p99_ms") > _LATE_MS_MAX:
+        said.append("The bench, or the machine, was a bottleneck in some round: latencies are not all the gateway's.")
+    waited = spread([share for way in RELAYED for share in samples.values["waited_share"][way]])
+    if waited is not None and waited.high > _WAITED_SHARE_MAX:
+        figure = f"{waited.median:.0%} ({waited.low:.0%}-{waited.high:.0%})"
+        said.append(f"The worker waited for its core, which others had, {figure} of the time: p99 is mostly that.")
+    if others_share > _QUIET_SHARE_MAX:
+        said.append(f"The machine was not quiet: others used {others_share:.0%} of its cores before the run.")
+    return said
+
+
+def main() -> int:
+    """Run it; exit status 1 when a session failed or something did not start."""
+    parser = argparse.ArgumentParser(prog="python -m bench.realtime", description="What realtime sessions cost.")
+    parser.add_argument("--quick", action="store_true", help="less of everything, under a minute")
+    parser.add_argument("--json", type=Path, help="write the run to this file")
+    parser.add_argument("--sessions", type=int, help="sessions that speak at once")
+    arguments = parser.parse_args()
+    placement, others_share = cores(), busy_share(_LISTEN_SECONDS)
+    console = Console(width=None if sys.stdout.isatty() else _PIPED_COLUMNS)
+    settings = within_limits(QUICK if arguments.quick else FULL, raise_open_files(), console.print)
+    if arguments.sessions:
+        settings = settings._replace(sessions=arguments.sessions)
+    started_s = time.monotonic()
+    try:
+        samples = measure(settings, placement, console)
+    except RuntimeError as exc:
+        console.print(str(exc), style="red", markup=False)
+        return 1
+    found, notes = checks(samples, settings), remarks(samples, settings, others_share)
+    console.print(table(found, f"{settings.rounds} rounds, median (lowest-highest)"))
+    for note in notes:
+        console.print(note, markup=False)
+    for problem in samples.problems:
+        console.print(problem, style="red", markup=False)
+    console.print(f"{time.monotonic() - started_s:.0f} s")
+    if arguments.json:
+        document = {
+            "commit": commit(),
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "machine": machine(placement) | {"busy_share_of_others": others_share},
+            "settings": settings._asdict(),
+            "figures": [
+                check._asdict() | {"figure": check.figure._asdict(), "verdict": check.verdict.value} for check in found
+            ],
+            "remarks": notes,
+            "problems": samples.problems,
+            "samples": samples.values,
+        }
+        arguments.json.write_text(json.dumps(document, indent=1) + "\n")
+    return 1 if samples.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
