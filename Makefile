@@ -32,7 +32,7 @@ format: .venv/installed
 	@$(RUN) -m ruff format .
 
 bench: .venv/installed
-	@$(RUN) -m bench.lane $(ARGS)
+	@$(RUN) -m bench $(ARGS)
 
 # Renews both lock files: hashes of every wheel for every platform, no index, no address.
 lock: .venv/created

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from enum import Enum
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.plan import CONTENT_MARK, EVENT_MARK, FIELD, LAST_CHUNK, STREAM_END
 
@@ -39,7 +39,12 @@ def chat_request(
         messages[1]["content"] += f" This is question {number}."
         fields |= {"stream": True, "seed": number}
     body = json.dumps(fields).encode()
-    headers = {
+    return headers_for(key, body), body
+
+
+def headers_for(key: str, body: bytes) -> dict[str, str]:
+    """Give the headers of a request with this body, as an official SDK sends them."""
+    return {
         "Host": "127.0.0.1",
         "Accept": "application/json",
         "Accept-Encoding": "identity",
@@ -57,13 +62,23 @@ def chat_request(
         "Authorization": f"Bearer {key}",
         "Content-Length": str(len(body)),
     }
-    return headers, body
 
 
-def request_bytes(headers: dict[str, str], body: bytes) -> bytes:
+def request_bytes(headers: dict[str, str], body: bytes, path: str = "/v1/chat/completions") -> bytes:
     """Render such a request for the wire."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"POST /v1/chat/completions HTTP/1.1\r\n{lines}\r\n".encode() + body
+    return f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode() + body
+
+
+class Marks(NamedTuple):
+    """What is looked for in a stream: what only its first content carries, and how it ends as a whole."""
+
+    content: bytes = CONTENT_MARK
+    end: bytes = STREAM_END
+
+
+CANNED_MARKS = Marks()
+"""Those of the canned upstream's streams."""
 
 
 class State(Enum):
@@ -114,6 +129,7 @@ class Connection:
         "_head",
         "_last_s",
         "_left",
+        "_marks",
         "_observer",
         "_request",
         "_selector",
@@ -123,12 +139,20 @@ class Connection:
         "state",
     )
 
-    def __init__(self, selector: selectors.BaseSelector, port: int, request: bytes, observer: Observer) -> None:
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        port: int,
+        request: bytes,
+        observer: Observer,
+        marks: Marks = CANNED_MARKS,
+    ) -> None:
         self.state = State.CONNECTING
         self.intended_s = 0.0
         self._selector = selector
         self._observer = observer
         self._request = request
+        self._marks = marks
         self._head = b""
         self._tail = b""
         self._left: int | None = None
@@ -202,7 +226,7 @@ class Connection:
             self._last_s = now_s
         else:
             self._last_s = perf_counter()
-        self._tail = (self._tail + data)[-len(STREAM_END) :]
+        self._tail = (self._tail + data)[-len(self._marks.end) :]
         if self._tail.endswith(LAST_CHUNK):
             self._ended()
 
@@ -224,7 +248,7 @@ class Connection:
         if self._left is not None:
             if len(self._head) >= self._left:
                 self._done()
-        elif CONTENT_MARK in self._head:
+        elif self._marks.content in self._head:
             self._content()
 
     def _content(self) -> None:
@@ -234,7 +258,7 @@ class Connection:
         if observer.record:
             observer.first_contents.append(self._last_s - self.intended_s)
             observer.events += self._head.count(EVENT_MARK)
-        self._tail = self._head[-len(STREAM_END) :]
+        self._tail = self._head[-len(self._marks.end) :]
         self._head = b""
         if observer.on_content is not None:
             observer.on_content(self)
@@ -242,7 +266,7 @@ class Connection:
             self._ended()
 
     def _ended(self) -> None:
-        if self._tail == STREAM_END:
+        if self._tail == self._marks.end:
             self._done()
         else:
             self._fail("a stream without its last event")

@@ -12,7 +12,7 @@ import h11
 import trio
 
 from bench import answers
-from bench.playbook import JSON_HEADERS, Ending, Playbook, Record, decode
+from bench.playbook import JSON_HEADERS, Call, Ending, Playbook, Record, decode
 from bench.reply import After, Reply, State
 from bench.script import ScriptError
 
@@ -109,22 +109,28 @@ class Connection:
         if not control:
             self._requests += 1
             self._playbook.add(record)
-        request, refusal = ({}, None) if control or record.method != "POST" else decode(record)
+        call = Call() if control or record.method != "POST" else decode(record)
         playbook = self._playbook
         reply = Reply(
-            self._stream, self._h11, request=request, number=record.number, gate=playbook.gate, seed=playbook.seed
+            self._stream,
+            self._h11,
+            call=call,
+            digest=record.digest,
+            number=record.number,
+            gate=playbook.gate,
+            seed=playbook.seed,
         )
         try:
             if control:
                 await reply.whole(*self._playbook.control(record))
-            elif refusal is not None:
-                await reply.whole(*refusal)
+            elif call.refusal is not None:
+                await reply.whole(*call.refusal)
             elif record.method != "POST":
-                await reply.whole(*self._playbook.listing(record.path))
+                await reply.whole(*self._playbook.listing(record))
             else:
-                return await reply.perform(self._playbook.script_for(request))
+                return await reply.perform(self._playbook.script_for(call.fields))
         except ScriptError as exc:
-            await reply.whole(400, JSON_HEADERS, answers.error(400, str(exc), code="bad_script").encode())
+            await reply.whole(400, JSON_HEADERS, call.dialect.error(400, str(exc), code="bad_script").encode())
         except trio.BrokenResourceError:
             self._peer_closed(record)
             return After.CLOSE

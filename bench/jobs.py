@@ -31,13 +31,15 @@ def quantiles(seconds: Sequence[float]) -> Quantiles | None:
 class Job(msgspec.Struct, tag_field="kind", kw_only=True, frozen=True):
     """Who is asked, and whose CPU time is read at both ends of the window.
 
-    `subject` are the pids that are measured, `upstream` those of the upstream: reported so that a saturated bench is
-    seen. The window lasts `seconds` after `warmup_s`.
+    `client` names one of `bench.asking`'s, None asks as the canned upstream has it. `subject` are the pids that are
+    measured, `upstream` those of the upstream: reported so that a saturated bench is seen. The window lasts `seconds`
+    after `warmup_s`.
     """
 
     port: int
     key: str = "sk-bench"
     model: str = "canned"
+    client: str | None = None
     subject: list[int] = []
     upstream: list[int] = []
     seconds: float = 3.0

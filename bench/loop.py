@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from time import perf_counter
 
-from bench.client import Connection, Observer, chat_request, request_bytes
+from bench import asking
+from bench.client import CANNED_MARKS, Connection, Observer, chat_request, request_bytes
 from bench.jobs import Job, Report, quantiles
 from bench.process import cpu_seconds
 
@@ -48,11 +49,17 @@ class Loop:
         self.observer = Observer()
         self.connections: list[Connection] = []
         self._port = job.port
-        self._request = request_bytes(*chat_request(key=job.key, model=job.model, canned=canned))
+        if job.client is None:
+            self._request = request_bytes(*chat_request(key=job.key, model=job.model, canned=canned))
+            self._marks = CANNED_MARKS
+        else:
+            stream = canned is not None
+            self._request = asking.wire(job.client, key=job.key, model=job.model, stream=stream)
+            self._marks = asking.marks(job.client)
 
     def connect(self) -> Connection:
         """Begin a connection."""
-        connection = Connection(self.selector, self._port, self._request, self.observer)
+        connection = Connection(self.selector, self._port, self._request, self.observer, self._marks)
         self.connections.append(connection)
         return connection
 

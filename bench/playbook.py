@@ -1,5 +1,6 @@
 """What the scripted upstream is to play, and the record of what was asked of it. No sockets here.
 
+A request's path says which dialect it speaks (`bench.dialects`), in which it is then answered, refusals included.
 A request gets the script in its body's "x_script", else the next of the queue, else the default, else the usual answer.
 Every request whose body is complete is recorded, in order of arrival, and its record tells later what became of it.
 """
@@ -10,11 +11,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from hashlib import sha256
+from typing import Any, NamedTuple
 
 import trio
 
-from bench import answers
+from bench import dialects
+from bench.asked import Asked, UnreadableError
+from bench.dialects import Dialect
 from bench.script import Script, ScriptError, parse_script
 
 Whole = tuple[int, dict[str, str], bytes]
@@ -64,6 +68,16 @@ class Record:
         return self.target.partition("?")[0]
 
     @property
+    def query(self) -> str:
+        """What is behind the path."""
+        return self.target.partition("?")[2]
+
+    @property
+    def digest(self) -> str:
+        """The body's SHA-256, in hex."""
+        return sha256(self.body).hexdigest()
+
+    @property
     def json(self) -> Any:
         """The decoded body; raises ValueError when it is none."""
         return json.loads(self.body)
@@ -75,6 +89,15 @@ class Record:
             "body": self.body.decode(errors="backslashreplace"),
             "ending": self.ending.value,
         }
+
+
+class Call(NamedTuple):
+    """A request understood: in which dialect, what was asked, all its members, and the refusal if it is none."""
+
+    dialect: Dialect = dialects.USUAL
+    asked: Asked = Asked()
+    fields: dict[str, Any] = {}  # noqa: RUF012 - nobody writes to it
+    refusal: Whole | None = None
 
 
 class Playbook:
@@ -127,14 +150,16 @@ class Playbook:
             return parse_script(request["x_script"])
         return self._queue.popleft() if self._queue else self._default
 
-    def listing(self, path: str) -> Whole:
-        """Answer GET */models and */models/NAME."""
+    def listing(self, record: Record) -> Whole:
+        """Answer GET */models and */models/NAME, in the words of whose client asks."""
+        path = record.path
+        dialect = dialects.listing(path, record.query, dict(record.headers))
         if path.endswith("/models"):
-            return 200, JSON_HEADERS, answers.models(self.models).encode()
+            return 200, JSON_HEADERS, dialect.models(self.models).encode()
         name = path.rpartition("/models/")[2]
         if name in self.models:
-            return 200, JSON_HEADERS, json.dumps(answers.model(name)).encode()
-        return 404, JSON_HEADERS, answers.error(404, f"Nothing at {path}.", code="not_found").encode()
+            return 200, JSON_HEADERS, json.dumps(dialect.model(name)).encode()
+        return 404, JSON_HEADERS, dialect.error(404, f"Nothing at {path}.", code="not_found").encode()
 
     def control(self, record: Record) -> Whole:
         """Perform a control request (`/_...`), which is not logged; raises ScriptError when there is none such."""
@@ -153,21 +178,23 @@ class Playbook:
         return 200, JSON_HEADERS, b"{}"
 
 
-def decode(record: Record) -> tuple[dict[str, Any], Whole | None]:
-    """Give the fields of a chat completion request, and the refusal when it is none."""
+def decode(record: Record) -> Call:
+    """Read a request for a generation; what is none has a refusal, in the words of its dialect."""
+    spoken = dialects.spoken(record.path)
+    dialect = spoken or dialects.USUAL
 
-    def refusal(status: int, message: str, param: str | None = None) -> tuple[dict[str, Any], Whole]:
-        return {}, (status, JSON_HEADERS, answers.error(status, message, param=param).encode())
+    def refused(status: int, message: str, param: str | None = None) -> Call:
+        return Call(dialect, refusal=(status, JSON_HEADERS, dialect.error(status, message, param=param).encode()))
 
-    if not record.path.endswith("/chat/completions"):
-        return refusal(404, f"Invalid URL ({record.method} {record.target})")
+    if spoken is None:
+        return refused(404, f"Invalid URL ({record.method} {record.target})")
     try:
-        request = record.json
+        fields = record.json
     except ValueError:
-        return refusal(400, "We could not parse the JSON body of your request.")
-    if not isinstance(request, dict) or not isinstance(request.get("model"), str):
-        return refusal(400, "you must provide a model parameter", "model")
-    messages = request.get("messages")
-    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-        return refusal(400, "Missing required parameter: 'messages'.", "messages")
-    return request, None
+        return refused(400, "We could not parse the JSON body of your request.")
+    if not isinstance(fields, dict):
+        return refused(400, "The body of your request is no JSON object.")
+    try:
+        return Call(dialect, dialect.read(fields, record.path, record.query), fields)
+    except UnreadableError as exc:
+        return refused(400, str(exc), exc.param)

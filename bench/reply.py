@@ -4,8 +4,10 @@ h11 frames everything that is meant to be correct; faults are raw bytes beside i
 them. What remains to be done with the connection afterwards (keep, close, reset) is the return value of `perform`: the
 owner of the stream acts on it, so that nothing closes a stream that another task is reading.
 
-What a script leaves to chance is drawn from the upstream's seed and the request's own `seed` (else its number in order
+What a script leaves to chance is drawn from the upstream's seed and the request's own seed (else its number in order
 of arrival): the same request meets the same fate, whenever it comes and whatever came before it.
+
+The usual answers say what arrived: their header x-received-digest is the SHA-256 of the request's body, in hex.
 
 A peer that is gone shows as trio.BrokenResourceError from any method that writes. Cancellation is safe at every point,
 and leaves the response cut where it was.
@@ -15,19 +17,22 @@ import json
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import Enum
-from math import inf, log
+from itertools import islice
+from math import log
 from random import Random
-from typing import Any
 
 import h11
 import msgspec
 import trio
 
 from bench import answers
+from bench.dialects import Event
+from bench.playbook import JSON_HEADERS, Call
 from bench.script import Script, Step, Verb, walk
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 GARBAGE = "\x00\xff not HTTP at all \r\n\r\n\x01"
+DIGEST_HEADER = "x-received-digest"
 _EVENT_STREAM = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
 
 
@@ -51,8 +56,8 @@ class After(Enum):
 class Reply:
     """The response to one request, and the hand that writes it.
 
-    `request` is the decoded body ({} when there is none), `number` tells this server's answers apart, `gate` gives the
-    event that a `wait` step waits for, `seed` is the upstream's.
+    `call` is the request understood, `digest` that of its body, `number` tells this server's answers apart, `gate`
+    gives the event that a `wait` step waits for, `seed` is the upstream's.
     """
 
     def __init__(
@@ -60,7 +65,8 @@ class Reply:
         stream: trio.abc.Stream,
         connection: h11.Connection,
         *,
-        request: dict[str, Any],
+        call: Call,
+        digest: str,
         number: int,
         gate: Callable[[str], trio.Event],
         seed: int = 0,
@@ -69,7 +75,10 @@ class Reply:
         self.body_bytes = 0
         self._stream = stream
         self._connection = connection
-        self._request = request
+        self._dialect = call.dialect
+        self._asked = call.asked
+        self._received = {DIGEST_HEADER: digest}
+        self._events = 0
         self._number = number
         self._gate = gate
         self._seed = seed
@@ -81,6 +90,7 @@ class Reply:
         self._announce_close = False
         self._verbs: dict[Verb, Callable[[Step], Awaitable[None]]] = {
             Verb.STATUS: self._status,
+            Verb.ERROR: self._error,
             Verb.HEAD: self._head,
             Verb.ANSWER: self._answer,
             Verb.SEND: lambda step: self.body(step.value.encode()),
@@ -147,6 +157,7 @@ class Reply:
 
     async def event(self, text: str, *, name: str | None = None) -> None:
         """Write one server-sent event with the newline in force."""
+        self._events += 1
         lines = [b"data: " + line for line in text.encode().split(b"\n")]
         await self._lines(*([b"event: " + name.encode()] if name else []), *lines)
 
@@ -161,21 +172,24 @@ class Reply:
         self.state = State.COMPLETE
 
     async def answer(self, options: answers.Options) -> None:
-        """Give the usual answer, streamed when the request asks for it."""
-        answer = answers.compose(self._request, options, self._number)
-        if not self._request.get("stream"):
-            await trio.sleep(options.interval_ms / 1000)
-            await self.whole(200, {"content-type": "application/json"}, answers.document(answer).encode())
+        """Give the usual answer, streamed when the request asks for it; one that is cut is left to the next steps."""
+        answer = answers.compose(self._asked, options, self._number)
+        first = options.interval_ms if options.ttft_ms is None else options.ttft_ms
+        if self._asked.stream:
+            await self._begin_stream()
+            until = None if options.cut_after is None else options.cut_after + 1
+            for position, events in enumerate(islice(self._dialect.beats(answer), until)):
+                if position:
+                    await self._pause(first if position == 1 else options.interval_ms)
+                await self._write(events)
             return
-        usage = options.usage_chunk
-        if usage is None:
-            usage = bool((self._request.get("stream_options") or {}).get("include_usage"))
-        for text in answers.chunks(answer, usage=usage):
-            await self.event(text)
-            if options.interval_ms:
-                await trio.sleep(options.interval_ms / 1000)
-        if options.done:
-            await self.event("[DONE]")
+        await self._pause(first)
+        body = self._dialect.document(answer).encode()
+        if options.cut_after is None:
+            await self.whole(200, JSON_HEADERS | self._received, body)
+        else:
+            await self.head(200, JSON_HEADERS | self._received)
+            await self.body(body[: len(body) // 2])
 
     async def finish(self) -> None:
         """Complete a response that has begun; a bare one is completed by the end of its connection."""
@@ -200,7 +214,8 @@ class Reply:
     async def _status(self, step: Step) -> None:
         headers, body = _pairs(step.options.get("headers", {})), step.options.get("body")
         if body is None:
-            body = json.loads(answers.error(step.value, "A scripted failure."))
+            code = step.options.get("code")
+            body = json.loads(self._dialect.error(step.value, "A scripted failure.", code=code))
         text = body if isinstance(body, str) else _json(body)
         if not any(name.lower() == "content-type" for name, _ in headers):
             headers.append(("content-type", "text/plain" if isinstance(body, str) else "application/json"))
@@ -211,6 +226,29 @@ class Reply:
         await self.head(
             step.value.get("status", 200), headers, close_delimited=step.value.get("close_delimited", False)
         )
+
+    async def _error(self, step: Step) -> None:
+        """Write an error inside of a 200: all of a unary answer, the end of a stream."""
+        asked, code = self._asked, step.options.get("code")
+        message = step.options.get("message", "A scripted failure.")
+        if not asked.stream:
+            body = self._dialect.failure_document(asked, step.value, message, code)
+            await self.whole(200, JSON_HEADERS, body.encode())
+            return
+        await self._begin_stream()
+        await self._write(self._dialect.failure_events(asked, step.value, message, code, position=self._events))
+
+    async def _begin_stream(self) -> None:
+        if self.state is State.EMPTY:
+            await self.head(200, (JSON_HEADERS if self._asked.array else _EVENT_STREAM) | self._received)
+
+    async def _write(self, events: list[Event]) -> None:
+        for event in events:
+            if event.raw:
+                self._events += 1
+                await self.body(event.text.encode())
+            else:
+                await self.event(event.text, name=event.name)
 
     async def _answer(self, step: Step) -> None:
         await self.answer(msgspec.convert({} if step.value is True else step.value, answers.Options))
@@ -236,7 +274,7 @@ class Reply:
         """Announce the whole answer and send its first n bytes."""
         body = step.options.get("body")
         if body is None:
-            body = answers.document(answers.compose(self._request, answers.Options(), self._number))
+            body = self._dialect.document(answers.compose(self._asked, answers.Options(), self._number))
         data = (body if isinstance(body, str) else _json(body)).encode().ljust(step.value + 1)
         await self.head(200, {"content-type": "application/json", "content-length": str(len(data))})
         await self.body(data[: step.value])
@@ -256,22 +294,25 @@ class Reply:
         self._gzip = zlib.compressobj(wbits=31)
 
     async def _sleep(self, step: Step) -> None:
-        pause = step.value
-        if isinstance(pause, dict):
-            drawn = self._random().lognormvariate(log(pause["median"]), pause["sigma"])
-            await trio.sleep(min(drawn, pause.get("max", inf)) / 1000)
-        else:
-            await trio.sleep(pause / 1000)
+        law = isinstance(step.value, dict)
+        await self._pause(msgspec.convert(step.value, answers.Law) if law else step.value)
 
     async def _stall(self, _: Step) -> None:
         await trio.sleep_forever()
+
+    async def _pause(self, pause: float | answers.Law) -> None:
+        if isinstance(pause, answers.Law):
+            pause = min(self._random().lognormvariate(log(pause.median), pause.sigma), pause.max)
+        if pause:
+            await trio.sleep(pause / 1000)
 
     async def _end(self, after: After) -> None:
         self._after = after
 
     def _random(self) -> Random:
         if self._dice is None:
-            self._dice = Random(f"{self._seed}/{self._request.get('seed', self._number)}")
+            own = self._number if self._asked.seed is None else self._asked.seed
+            self._dice = Random(f"{self._seed}/{own}")
         return self._dice
 
 

@@ -2,9 +2,12 @@
 
 A script is a JSON list of steps. Each step is an object with exactly one verb, sometimes with companions:
 
-    {"status": 503, "headers": {"retry-after": "2"}, "body": {...}}   one whole response (body: text or JSON)
+    {"status": 503, "headers": {"retry-after": "2"}, "body": {...}}   one whole response (body: text or JSON; without
+                                                                      one the dialect's own error, "code" its word)
+    {"error": 503, "message": "busy", "code": "overloaded"}           an error inside of a 200, in the dialect's form
     {"head": {"status": 200, "headers": {...}, "close_delimited": true}}   begin a response; later steps are its body
-    {"answer": true | {"content": "hi", "interval_ms": 5, ...}}       the usual answer (`bench.answers.Options`)
+    {"answer": true | {"content": "hi", "interval_ms": 5, ...}}       the usual answer (`bench.answers.Options`); one
+                                                                      with "cut_after" leaves the rest to later steps
     {"send": "raw body text"} {"event": {...}, "name": "ping"} {"comment": "text"} {"done": true}   pieces of a body
     {"informational": 103, "headers": {...}}                          a 1xx before the response
     {"sleep_ms": 20}   {"wait": "gate"}                               pause; until the test opens that gate
@@ -30,6 +33,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+import msgspec
+
+from bench.answers import Options
+
 
 class ScriptError(ValueError):
     """A script that cannot be performed; the message names the step by its position."""
@@ -39,6 +46,7 @@ class Verb(Enum):
     """What a step does. The value is the step's key in JSON."""
 
     STATUS = "status"
+    ERROR = "error"
     HEAD = "head"
     ANSWER = "answer"
     SEND = "send"
@@ -81,6 +89,16 @@ def _is_pause(value: object) -> bool:
     return fits and all(map(_is_number, value.values())) and value["median"] > 0
 
 
+def _is_options(value: object) -> bool:
+    if value is True:
+        return True
+    try:
+        options = msgspec.convert(value, Options)
+    except msgspec.ValidationError:
+        return False
+    return options.coalesce >= 1
+
+
 def _is_choice(value: object) -> bool:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         return False
@@ -105,12 +123,17 @@ class _Rule:
 
 
 _RULES: dict[Verb, _Rule] = {
-    Verb.STATUS: _Rule(lambda v: _is_count(v) and 200 <= v <= 599, "a final status", frozenset({"headers", "body"})),
+    Verb.STATUS: _Rule(
+        lambda v: _is_count(v) and 200 <= v <= 599, "a final status", frozenset({"headers", "body", "code"})
+    ),
+    Verb.ERROR: _Rule(
+        lambda v: _is_count(v) and 400 <= v <= 599, "the status it stands for", frozenset({"message", "code"})
+    ),
     Verb.HEAD: _Rule(
         lambda v: isinstance(v, dict) and v.keys() <= {"status", "headers", "close_delimited"},
         "an object of status, headers, close_delimited",
     ),
-    Verb.ANSWER: _Rule(lambda v: v is True or isinstance(v, dict), "true or options"),
+    Verb.ANSWER: _Rule(_is_options, "true or options"),
     Verb.SEND: _Rule(_is_text, "text"),
     Verb.EVENT: _Rule(lambda _: True, "any JSON", frozenset({"name"})),
     Verb.COMMENT: _Rule(_is_text, "text"),

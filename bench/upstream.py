@@ -1,4 +1,4 @@
-"""The scripted upstream: a Chat Completions server on trio and h11 that misbehaves exactly as told.
+"""The scripted upstream: a server of four dialects on trio and h11 that misbehaves exactly as told.
 
 Embedded in a test:
 
@@ -10,16 +10,19 @@ Embedded in a test:
         await record.ended.wait()                               # and until its peer has all of it, or has gone
         assert record.ending is Ending.PEER_CLOSED
 
-As a process: `python -m bench.upstream --port 0 [--unix PATH] [--script FILE] [--seed N] [--follow-stdin]` prints one
-JSON line when it listens. GET /_log, DELETE /_log, PUT /_script {"default": [...], "queue": [[...], ...]} and
-PUT /_gate/NAME do from outside what the attributes do from inside.
+As a process: `python -m bench.upstream --port 0 [--unix PATH] [--script FILE | --fault NAME] [--seed N]
+[--follow-stdin]` (or `hedgerow upstream`) prints one JSON line when it listens, and ends with Ctrl-C. GET /_log, DELETE
+/_log, PUT /_script {"default": [...], "queue": [[...], ...]} and PUT /_gate/NAME do from outside what the attributes do
+from inside.
 
-The steps of a script are `bench.script`'s, the usual answer is `bench.answers`', which script a request gets and what
-its record holds is `bench.playbook`'s, and `bench.reply` performs it on a `bench.connection`. This file only listens.
+The path says which dialect is spoken. The steps of a script are `bench.script`'s, the usual answer is `bench.answers`'
+and written by `bench.dialects`, which script a request gets and what its record holds is `bench.playbook`'s, and
+`bench.reply` performs it on a `bench.connection`. This file only listens.
 """
 
 import argparse
 import json
+import signal
 import ssl
 import sys
 import time
@@ -33,6 +36,7 @@ import trio
 
 from bench.answers import MODEL
 from bench.connection import Connection
+from bench.failures import SCRIPTS
 from bench.playbook import Ending, Playbook, Record
 
 __all__ = ["Ending", "Record", "ScriptedUpstream", "main", "running"]
@@ -116,15 +120,22 @@ async def running(
 
 
 async def _main(arguments: argparse.Namespace) -> None:
-    script = json.loads(arguments.script.read_text()) if arguments.script else None
+    script = json.loads(arguments.script.read_text()) if arguments.script else SCRIPTS.get(arguments.fault)
     server = ScriptedUpstream(script=script, models=arguments.model or (MODEL,), seed=arguments.seed)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(partial(server.serve, port=arguments.port, unix=arguments.unix))
-        print(json.dumps({"port": server.port, "base_url": server.base_url}), flush=True)
-        if arguments.follow_stdin:
-            # The abandoned read holds nothing but its thread, which ends with the process.
-            await trio.to_thread.run_sync(sys.stdin.buffer.read, abandon_on_cancel=True)
+    with trio.open_signal_receiver(signal.SIGINT) as interrupts:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(partial(server.serve, port=arguments.port, unix=arguments.unix))
+            if arguments.follow_stdin:
+                nursery.start_soon(_end_with_stdin, nursery.cancel_scope)
+            print(json.dumps({"port": server.port, "base_url": server.base_url}), flush=True)
+            await anext(interrupts)
             nursery.cancel_scope.cancel()
+
+
+async def _end_with_stdin(scope: trio.CancelScope) -> None:
+    # The abandoned read holds nothing but its thread, which ends with the process.
+    await trio.to_thread.run_sync(sys.stdin.buffer.read, abandon_on_cancel=True)
+    scope.cancel()
 
 
 def main() -> None:
@@ -133,6 +144,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="TCP port on 127.0.0.1 (0: any free one)")
     parser.add_argument("--unix", help="listen on this Unix socket instead")
     parser.add_argument("--script", type=Path, help="JSON file: the default script")
+    parser.add_argument("--fault", choices=SCRIPTS, metavar="NAME", help="a failure of README's table instead")
     parser.add_argument("--model", action="append", help="a model to list (may be repeated)")
     parser.add_argument("--seed", type=int, default=0, help="decides what the script leaves to chance")
     parser.add_argument("--follow-stdin", action="store_true", help="exit when stdin closes")
