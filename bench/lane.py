@@ -1,4 +1,4 @@
-"""`python -m bench.lane` (`make bench`): the gateway beside nginx, in one run, with the design's targets.
+"""`python -m bench.lane`: the gateway beside nginx, in one run, with the design's targets.
 
 The subject has one core for itself; upstream and load share another. Figures are medians over interleaved rounds with
 their extremes. CPU per unary request is held against nginx's where both answer at the same rate, not each at its own

@@ -16,7 +16,7 @@ from bench.attempts import Attempt, Line, Tally
 from bench.drive import follow, one
 from bench.failover import QUICK as FAILOVER
 from bench.failover_sheet import Outcome
-from bench.faults import FAILING_HEDGED, PLAIN, RACED, STEADY
+from bench.faults import FAILING_HEDGED, PLAIN, RACED, REFUSED, STEADY
 from bench.machine import commit
 from bench.measure import QUICK, Samples
 from bench.report import DIRECT, GATEWAY, NGINX, Verdict
@@ -145,6 +145,7 @@ def outcome(*ttft_ms: float, failed: int = 0) -> Outcome:
 def test_failover_gives_tails_failures_and_what_the_race_costs() -> None:
     results = failover.Kept()
     results.routes = {STEADY: outcome(*range(1, 101)), FAILING_HEDGED: outcome(*range(2, 402, 2), failed=1)}
+    results.outages = {REFUSED: outcome(1.0)}
     results.cpu_us = defaultdict(lambda: defaultdict(list))
     results.cpu_us["unary"][PLAIN], results.cpu_us["unary"][RACED] = [100.0, 110.0], [120.0, 140.0]
     found = failover.scenario(results, FAILOVER)
@@ -153,6 +154,8 @@ def test_failover_gives_tails_failures_and_what_the_race_costs() -> None:
     assert (tail.samples, tail.target, tail.quantile) == ([398.0], 300.0, 0.99)
     assert tail.histogram in {each.name for each in found.histograms}
     assert found.verdict(figures["requests that failed, faults, hedged"]) is Verdict.OVER
+    shut = figures["until its breaker is open, one refuses"]
+    assert (shut.samples, found.verdict(shut)) == ([FAILOVER.outage_s], Verdict.OVER), "it never opened"
     assert figures["added by the race where nothing fails, unary"].samples == [20.0, 30.0]
 
 
