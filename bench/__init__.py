@@ -11,7 +11,7 @@ Three kinds of process take part, so that nobody's CPU time hides in another's:
 `bench.lane` puts them side by side, interleaved over several rounds, and prints medians with spread beside the targets.
 `bench.failover` lets upstreams fail (`bench.faults`) and tells what clients notice and what the race costs, from the
 load's counts and from the access log (`bench.attempts`). `bench.money` tells what accounts cost, `bench.realtime` what
-sessions do, `bench.micro` what codecs do. `python -m bench` is the door to all of them: it runs them, keeps what they
-found in one document, and makes a page of it or compares two. Nothing here imports the engine: whatever serves HTTP can
-be measured.
+sessions do, `bench.micro` what codecs do, `bench.translate` what every pair of dialects costs a gateway. `python -m
+bench` is the door to them: it runs them, keeps what they found in one document, and makes a page of it or compares two.
+Nothing here imports the engine: whatever serves HTTP can be measured.
 """

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from adapters.providers.scripted import PROVIDER
-from bench.asked import Asked, dump, words
+from bench.asked import Asked, dump, mapping, words
 
 MODEL = PROVIDER.name
 """The model listed unless others are named; any name is answered."""
@@ -176,7 +176,7 @@ def _forced_calls(asked: Asked, identifier: str, coalesce: int) -> list[Block]:
     """Give the one call that is forced; to be allowed to call is not to be told to."""
     if asked.forced is None:
         return []
-    tools = [tool for tool in asked.tools if asked.forced in {"", tool.name}]
+    tools = [tool for tool in asked.tools if not asked.forced or asked.forced == tool.name]
     fragment = re.compile(f".{{1,{_FRAGMENT_CHARACTERS * coalesce}}}", re.DOTALL)
     return [
         Block(Kind.CALL, tuple(fragment.findall(dump(_sample(tool.schema)))), identifier, tool.name)
@@ -186,12 +186,13 @@ def _forced_calls(asked: Asked, identifier: str, coalesce: int) -> list[Block]:
 
 def _sample(schema: dict[str, Any]) -> Any:
     """Give the plainest value that satisfies a simple JSON schema, or one of OpenAPI, whose types are upper case."""
-    if schema.get("enum"):
-        return schema["enum"][0]
+    values = schema.get("enum")
+    if isinstance(values, list) and values:
+        return values[0]
     kind = schema.get("type", "object")
-    kind = (kind[0] if isinstance(kind, list) else kind).lower()
+    kind = str(kind[0] if isinstance(kind, list) and kind else kind).lower()
     if kind == "object":
-        return {name: _sample(inner) for name, inner in schema.get("properties", {}).items()}
+        return {name: _sample(mapping(inner)) for name, inner in mapping(schema.get("properties")).items()}
     if kind == "array":
-        return [_sample(schema.get("items", {}))]
+        return [_sample(mapping(schema.get("items")))]
     return {"string": "example", "integer": 1, "number": 1.5, "boolean": True}.get(kind)

@@ -104,6 +104,11 @@ def member(value: object, *names: str) -> Any:
     return value
 
 
+def mapping(value: object) -> dict[str, Any]:
+    """Give an object, an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
 def count(value: object) -> int | None:
     """Give a number of tokens, None when it is none."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -1,6 +1,6 @@
-"""A client of each dialect, as the translation bench has it: what it sends, how it knows an answer's end, what it reads.
+"""A client of each dialect, as the translation bench has it: what it sends, what it looks for, what it reads.
 
-The rule: all of them ask the same thing (`ASKED`), of the model that they are told, with the same limits; so whatever
+The rule: all of them ask the same thing (`asked`), of the model that they are told, with the same limits; so whatever
 stands behind the gateway has to have understood the same, and has to be understood alike. Reading is by hand, as
 `bench.dialects` is: the gateway's codecs are what is looked at.
 """
@@ -46,7 +46,10 @@ def asked(model: str) -> Asked:
 
 
 def marks(client: str) -> Marks:
-    """Give what the load looks for in this client's streams; where nothing marks the end, an event has to end it."""
+    """Give what the load looks for in this client's streams; where no last event is always the same, any event will do.
+
+    There a stream that is cut between two events is not noticed by the load: `heard_streamed` does.
+    """
     ends = {"chat": b"data: [DONE]\n\n", "messages": b'{"type":"message_stop"}\n\n'}
     return Marks(FIRST_TOKEN, ends.get(client, b"}\n\n") + LAST_CHUNK)
 
@@ -115,9 +118,9 @@ def heard_streamed(client: str, body: bytes) -> Heard:
             text = "".join(str(member(delta, "content") or "") for delta in deltas)
             return Heard(text, *_counts(_last(events, "usage"), "prompt_tokens", "completion_tokens"))
         case "responses":
-            deltas = (event["delta"] for event in events if event["type"] == "response.output_text.delta")
+            text = "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta")
             usage = member(events[-1] if events else None, "response", "usage")
-            return Heard("".join(deltas), *_counts(usage, "input_tokens", "output_tokens"))
+            return Heard(text, *_counts(usage, "input_tokens", "output_tokens"))
         case "messages":
             text = "".join(str(member(event, "delta", "text") or "") for event in events)
             begun = [member(event, "message", "usage") for event in events if event["type"] == "message_start"]

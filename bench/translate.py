@@ -5,7 +5,7 @@ them. First every pair is asked, unary and streamed, for an answer that is what 
 the tokens that the client is told, have to be the same in all pairs. Then the gateway's CPU time is read, for unary
 requests at one fixed rate and for streams of an event each interval, pair after pair within a round; a pair stands
 beside the pass-through of its client's dialect in the same round. The upstream's own share is on the other core. An
-answer that is wrong, or a request that failed, makes the run fail. `--quick` takes about a minute, a full run five.
+answer that is wrong, or a request that failed, makes the run fail. `--quick` takes about a minute, a full run seven.
 """
 
 import argparse

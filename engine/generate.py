@@ -62,9 +62,10 @@ async def generate(gateway: Gateway, exchange: Exchange, downstream: Downstream)
     starter = Starter(gateway, exchange, route, passages)
     race = Race(starter.enter, starter.policy, gateway.now, nobody=starter.nobody)
     meter = None
-    if is_generation and gateway.treasury is not None:
-        exchange.id = gateway.treasury.fresh_id()
-        meter = await open_meter(gateway.treasury, exchange, dialect, asked, route)
+    treasury = gateway.treasury
+    if is_generation and treasury is not None and treasury.standings.are_needed(exchange.principal):
+        exchange.id = treasury.fresh_id()
+        meter = await open_meter(treasury, exchange, dialect, asked, route)
     till = Till(gateway, exchange, race, meter)
     try:
         if asked.stream:

@@ -112,8 +112,12 @@ def row_of(exchange: Exchange, tariff: Tariff, *, time: float, duration_seconds:
     waste_nanos = 0
     for attempt in exchange.attempts:
         if attempt.usage is not None:
-            cost_nanos = tariff.cost_nanos(attempt.provider, attempt.kind, attempt.model, attempt.usage) or 0
-            waste_nanos += min(cost_nanos, ANSWER_NANOS_MAX)
+            lost_nanos = tariff.cost_nanos(attempt.provider, attempt.kind, attempt.model, attempt.usage) or 0
+            waste_nanos += min(lost_nanos, ANSWER_NANOS_MAX)
+    cost_nanos = exchange.cost_nanos
+    if cost_nanos is None and exchange.usage is not None:
+        # Of who pays nothing there was no meter; what it would have cost is worth to know.
+        cost_nanos = _unmetered_nanos(exchange, tariff, exchange.usage)
     account, ttft_seconds = exchange.principal.account, exchange.ttft_seconds
     return LogRow(
         exchange.id,
@@ -137,7 +141,7 @@ def row_of(exchange: Exchange, tariff: Tariff, *, time: float, duration_seconds:
         usage.reasoning_tokens,
         usage.input_audio_tokens + usage.output_audio_tokens,
         usage.estimated,
-        exchange.cost_nanos,
+        cost_nanos,
         exchange.amount_nanos,
         waste_nanos,
         len(exchange.attempts),
@@ -146,3 +150,11 @@ def row_of(exchange: Exchange, tariff: Tariff, *, time: float, duration_seconds:
         milliseconds(duration_seconds),
         exchange.address,
     )
+
+
+def _unmetered_nanos(exchange: Exchange, tariff: Tariff, usage: Usage) -> int | None:
+    """Return what an answer cost by the attempt that gave it, None when it has no price."""
+    for attempt in exchange.attempts:
+        if attempt.provider == exchange.provider and attempt.model == exchange.upstream_model:
+            return tariff.cost_nanos(attempt.provider, attempt.kind, attempt.model, usage)
+    return None

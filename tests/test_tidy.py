@@ -78,6 +78,7 @@ NAMES_MAY_STAND = {
     "engine/demo/local_model.py": Allowed(frozenset({"local"}), "runs the process that one provider describes"),
     "bench/answers.py": Allowed(frozenset({"scripted"}), "the scripted upstream itself"),
     "bench/client.py": Allowed(frozenset({"messages"}), "a JSON member"),
+    "bench/asking.py": Allowed(frozenset({"chat", "responses", "messages", "gemini"}), "a client of every dialect"),
     "bench/dialects/__init__.py": Allowed(frozenset({"gemini"}), "the dialects of the scripted upstream"),
     "bench/dialects/chat.py": Allowed(frozenset({"messages"}), "a JSON member"),
     "bench/dialects/messages.py": Allowed(frozenset({"messages", "anthropic"}), "a JSON member, and a header"),

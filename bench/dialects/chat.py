@@ -19,6 +19,7 @@ from bench.asked import (
     call_turn,
     count,
     dump,
+    mapping,
     member,
     model_of,
     number,
@@ -55,7 +56,7 @@ def read(fields: dict[str, Any], path: str, query: str) -> Asked:
         usage_wanted=bool(member(fields, "stream_options", "include_usage")),
         system=system,
         turns=turns,
-        tools=tuple(Tool(str(tool.get("name")), tool.get("parameters") or {}) for tool in declared),
+        tools=tuple(Tool(str(tool.get("name")), mapping(tool.get("parameters"))) for tool in declared),
         forced=member(choice, "function", "name") or ("" if choice == "required" else None),
         shape=_shape(fields.get("response_format")),
         output_tokens_max=count(fields.get("max_completion_tokens")) or count(fields.get("max_tokens")),
@@ -75,7 +76,7 @@ def _turns(message: dict[str, Any]) -> Iterator[Turn]:
 
 def _shape(asked_for: Any) -> dict[str, Any] | None:
     if member(asked_for, "type") == "json_schema":
-        return member(asked_for, "json_schema", "schema") or {}
+        return mapping(member(asked_for, "json_schema", "schema"))
     return {} if member(asked_for, "type") == "json_object" else None
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from bench.answers import Answer, Finish, Kind
-from bench.asked import Asked, Tool, Turn, UnreadableError, call_turn, count, dump, member, number, objects
+from bench.asked import Asked, Tool, Turn, UnreadableError, call_turn, count, dump, mapping, member, number, objects
 from bench.dialects.event import Event
 
 PATH = re.compile(r"/models/(?P<model>.+):(?P<action>generateContent|streamGenerateContent)$")
@@ -42,7 +42,7 @@ def read(fields: dict[str, Any], path: str, query: str) -> Asked:
     stream = place["action"] == "streamGenerateContent"
     generation = fields.get("generationConfig")
     calling = member(fields, "toolConfig", "functionCallingConfig")
-    allowed = member(calling, "allowedFunctionNames") or [""]
+    allowed = member(calling, "allowedFunctionNames")
     system = " ".join(str(part.get("text")) for part in objects(member(fields, "systemInstruction", "parts")))
     return Asked(
         model=unquote(place["model"]),
@@ -50,13 +50,17 @@ def read(fields: dict[str, Any], path: str, query: str) -> Asked:
         system=system,
         turns=tuple(turn for content in objects(contents) for turn in _turns(content)),
         tools=tuple(_tools(fields)),
-        forced=str(allowed[0]) if member(calling, "mode") == "ANY" else None,
+        forced=_forced(allowed) if member(calling, "mode") == "ANY" else None,
         shape=_shape(generation),
         output_tokens_max=count(member(generation, "maxOutputTokens")),
         temperature=number(member(generation, "temperature")),
         seed=member(generation, "seed"),
         array=stream and "sse" not in parse_qs(query).get("alt", []),
     )
+
+
+def _forced(allowed: object) -> str:
+    return str(allowed[0]) if isinstance(allowed, list) and allowed else ""
 
 
 def _turns(content: dict[str, Any]) -> Iterator[Turn]:
@@ -90,12 +94,12 @@ def _tools(fields: dict[str, Any]) -> Iterator[Tool]:
     for tool in objects(fields.get("tools")):
         for declared in objects(tool.get("functionDeclarations")):
             schema = declared.get("parametersJsonSchema") or declared.get("parameters")
-            yield Tool(str(declared.get("name")), schema or {})
+            yield Tool(str(declared.get("name")), mapping(schema))
 
 
 def _shape(generation: Any) -> dict[str, Any] | None:
     schema = member(generation, "responseJsonSchema") or member(generation, "responseSchema")
-    return schema or ({} if member(generation, "responseMimeType") == "application/json" else None)
+    return mapping(schema) or ({} if member(generation, "responseMimeType") == "application/json" else None)
 
 
 def document(answer: Answer) -> str:

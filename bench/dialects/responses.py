@@ -19,6 +19,7 @@ from bench.asked import (
     call_turn,
     count,
     dump,
+    mapping,
     member,
     model_of,
     number,
@@ -64,7 +65,7 @@ def read(fields: dict[str, Any], path: str, query: str) -> Asked:
         stream=bool(fields.get("stream")),
         system=system,
         turns=turns,
-        tools=tuple(Tool(str(tool.get("name")), tool.get("parameters") or {}) for tool in declared),
+        tools=tuple(Tool(str(tool.get("name")), mapping(tool.get("parameters"))) for tool in declared),
         forced=member(choice, "name") or ("" if choice == "required" else None),
         shape=_shape(form),
         output_tokens_max=count(fields.get("max_output_tokens")),
@@ -85,7 +86,7 @@ def _turns(item: dict[str, Any]) -> Iterator[Turn]:
 
 def _shape(form: Any) -> dict[str, Any] | None:
     if member(form, "type") == "json_schema":
-        return member(form, "schema") or {}
+        return mapping(member(form, "schema"))
     return {} if member(form, "type") == "json_object" else None
 
 

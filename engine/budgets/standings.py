@@ -46,6 +46,10 @@ class Standings:
     def __repr__(self) -> str:
         return f"<Standings {len(self._kept)}>"
 
+    def are_needed(self, principal: Principal) -> bool:
+        """Whether anything bounds what the principal asks for."""
+        return bool(principal.budgets or self._of_model or self._of_all)
+
     def of(self, principal: Principal, model: str, now: float, draws: Draws = Draws.ALL) -> Standing:
         """Return what a request draws on at `now` (unix seconds)."""
         # Only a model that has rates of its own makes a difference.

@@ -15,11 +15,13 @@ import pytest
 import trio
 import trio.testing
 from google import genai
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adapters import registry
 from bench import dialects, upstream
 from bench.answers import Options, compose
-from bench.asked import Asked, Tool, Turn
+from bench.asked import Asked, Tool, Turn, UnreadableError
 from bench.dialects import Dialect
 from bench.playbook import Ending
 from bench.script import parse_script
@@ -301,6 +303,60 @@ async def test_each_client_lists_models_in_its_own_shape(server: ScriptedUpstrea
 @pytest.mark.parametrize("dialect", NAMES)
 def test_the_gateway_reads_the_models(dialect: str) -> None:
     assert registry.dialects()[dialect].read_models(SPOKEN[dialect].models(["a", "b"]).encode()) == ("a", "b")
+
+
+# -- requests that make no sense --
+
+KEYS = sorted(
+    {"model", "messages", "input", "contents", "parts", "role", "content", "text", "type", "tools", "function", "name"}
+    | {"parameters", "input_schema", "functionDeclarations", "tool_choice", "toolConfig", "functionCallingConfig"}
+    | {"mode", "allowedFunctionNames", "generationConfig", "responseSchema", "response_format", "json_schema", "schema"}
+    | {"enum", "properties", "items", "max_tokens", "stream", "stream_options", "system", "systemInstruction", "output"}
+    | {"functionCall", "functionResponse", "tool_calls", "arguments", "args", "format", "output_config", "instructions"}
+)
+LEAVES = ["m", "", "any", "ANY", "tool", "function", "required", "json_schema", "user", "system", 0]
+LEAVES += ["object", "array", "string"]
+JSON = st.recursive(
+    st.sampled_from([*LEAVES, None, True, 1.5]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
+    max_leaves=25,
+)
+NEEDED: dict[str, dict[str, Any]] = {
+    "chat": {"model": "m", "messages": []},
+    "responses": {"model": "m", "input": []},
+    "messages": {"model": "m", "messages": [], "max_tokens": 5},
+    "gemini": {"contents": []},
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(fields=st.dictionaries(st.sampled_from(KEYS), JSON, max_size=8), complete=st.booleans())
+def test_any_json_is_answered_or_refused(name: str, fields: dict[str, Any], complete: bool) -> None:
+    dialect = SPOKEN[name]
+    try:
+        asked = dialect.read(NEEDED[name] | fields if complete else fields, PATHS[name], "")
+    except UnreadableError:
+        return
+    answer = compose(asked, Options(), 0)
+    json.loads(dialect.document(answer))
+    assert list(dialect.beats(answer))
+
+
+def the_only_tool(name: str, schema: Any, choice: Any) -> dict[str, Any]:
+    declared = {"name": "f", "parameters": schema, "input_schema": schema, "type": "function"}
+    if name == "gemini":
+        calling = {"mode": "ANY", "allowedFunctionNames": choice}
+        return {"tools": [{"functionDeclarations": [declared]}], "toolConfig": {"functionCallingConfig": calling}}
+    tool = {"type": "function", "function": declared} if name == "chat" else declared
+    return {"tools": [tool], "tool_choice": {"type": "any"} if name == "messages" else choice}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(schema=JSON, choice=JSON | st.just("required"))
+def test_any_schema_has_an_example(name: str, schema: Any, choice: Any) -> None:
+    dialect = SPOKEN[name]
+    asked = dialect.read(NEEDED[name] | the_only_tool(name, schema, choice), PATHS[name], "")
+    json.loads(dialect.document(compose(asked, Options(), 0)))
 
 
 # -- on the wire --

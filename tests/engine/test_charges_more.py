@@ -464,3 +464,16 @@ async def test_a_bug_of_ours_in_mid_stream_is_free(
         assert "one" in answer.text
         assert await made.booked() == []
     assert "a bug" in caplog.text
+
+
+async def test_a_key_of_the_configuration_pays_nothing_and_its_cost_is_in_the_log(tmp_path: Path) -> None:
+    store = MemoryStore()
+    async with shop(store, tmp_path) as made:
+        made.server.enqueue(ANSWER)
+        assert (await made.ask(KEY)).status_code == 200
+        assert await made.booked() == []
+        treasury = made.live.gateway.treasury
+        assert treasury is not None
+        await treasury.log.flush()
+        (row,) = await store.logs(LogFilter())
+        assert (row.key, row.account, row.amount_nanos, row.cost_nanos) == ("test", None, 0, COST)
