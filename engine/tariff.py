@@ -52,8 +52,12 @@ class Tariff:
         return None if price is None else cost_nanos(price, usage)
 
     def heard_nanos(self, candidate: Candidate, model: str, usage: Usage, seconds: float) -> int:
-        """Return what a transcription by `model` costs, by tokens or by seconds; nothing where it has no price."""
-        price = self._prices.of(candidate.provider, candidate.kind, model)
+        """Return what a transcription by `model` costs, by tokens or by seconds.
+
+        Clients choose it: one without a price costs what the session's own model does, so that it is no way round.
+        """
+        of, provider, kind = self._prices.of, candidate.provider, candidate.kind
+        price = of(provider, kind, model) or of(provider, kind, candidate.model)
         return 0 if price is None else cost_nanos(price, usage) + seconds_nanos(price, seconds)
 
     def session_nanos(self, candidate: Candidate, seconds: float) -> int:

@@ -172,7 +172,11 @@ async def test_a_composed_session_by_the_sdk_costs_what_its_upstream_counted(tmp
 
 @pytest.mark.parametrize(
     ("model", "cost"),
-    [("heard-by-token", 2 * 6_000 + 4 * 10_000), ("whisper-like", 20_000)],
+    [
+        ("heard-by-token", 2 * 6_000 + 4 * 10_000),
+        ("whisper-like", 20_000),
+        ("without-a-price", 2 * AUDIO_IN + 4 * OUT),  # the client names it: it must not be a way to be heard for free
+    ],
 )
 async def test_a_transcription_has_its_own_model_and_price(tmp_path: Path, model: str, cost: int) -> None:
     """200 ms of sound are two tokens, and a fifth of a second at 6,000,000 n$ a minute."""
