@@ -10,9 +10,10 @@ import json
 import selectors
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from bench.plan import CONTENT_MARK, EVENT_MARK, FIELD, LAST_CHUNK, STREAM_END
@@ -22,9 +23,14 @@ _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 def chat_request(
-    *, key: str, model: str, canned: dict[str, Any] | None, number: int | None = None
+    *,
+    key: str,
+    model: str,
+    canned: dict[str, Any] | None,
+    number: int | None = None,
+    more: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[dict[str, str], bytes]:
-    """Give headers, as an official SDK sends them, and body of a chat request; `canned` asks for a stream.
+    """Give headers, as an official SDK sends them and `more`, and body of a chat request; `canned` asks for a stream.
 
     One with a `number` asks for a stream too, and belongs to a conversation of its own.
     """
@@ -39,7 +45,7 @@ def chat_request(
         messages[1]["content"] += f" This is question {number}."
         fields |= {"stream": True, "seed": number}
     body = json.dumps(fields).encode()
-    return headers_for(key, body), body
+    return headers_for(key, body) | dict(more), body
 
 
 def headers_for(key: str, body: bytes) -> dict[str, str]:

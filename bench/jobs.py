@@ -31,7 +31,8 @@ def quantiles(seconds: Sequence[float]) -> Quantiles | None:
 class Job(msgspec.Struct, tag_field="kind", kw_only=True, frozen=True):
     """Who is asked, and whose CPU time is read at both ends of the window.
 
-    `client` names one of `bench.asking`'s, None asks as the canned upstream has it. `subject` are the pids that are
+    `client` names one of `bench.asking`'s, None asks as the canned upstream has it, at `path` and with `headers` beside
+    the usual ones. `subject` are the pids that are
     measured, `upstream` those of the upstream: reported so that a saturated bench is seen. The window lasts `seconds`
     after `warmup_s`.
     """
@@ -39,6 +40,8 @@ class Job(msgspec.Struct, tag_field="kind", kw_only=True, frozen=True):
     port: int
     key: str = "sk-bench"
     model: str = "canned"
+    path: str = "/v1/chat/completions"
+    headers: dict[str, str] = {}
     client: str | None = None
     subject: list[int] = []
     upstream: list[int] = []

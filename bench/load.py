@@ -79,9 +79,10 @@ def run_numbered(job: Numbered, loop: Loop) -> Report:
     def beat(intended_s: float) -> None:
         nonlocal begun
         if begun < job.requests:
-            request = chat_request(key=job.key, model=job.model, canned=None, number=job.first + begun)
+            number = job.first + begun
+            headers, body = chat_request(key=job.key, model=job.model, canned=None, number=number, more=job.headers)
             begun += 1
-            ask(intended_s, request_bytes(*request))
+            ask(intended_s, request_bytes(headers, body, job.path))
 
     def settled() -> bool:
         if begun == job.requests:

@@ -50,7 +50,8 @@ class Loop:
         self.connections: list[Connection] = []
         self._port = job.port
         if job.client is None:
-            self._request = request_bytes(*chat_request(key=job.key, model=job.model, canned=canned))
+            headers, body = chat_request(key=job.key, model=job.model, canned=canned, more=job.headers)
+            self._request = request_bytes(headers, body, job.path)
             self._marks = CANNED_MARKS
         else:
             stream = canned is not None

@@ -26,7 +26,7 @@ import msgspec
 
 from bench.jobs import AnyJob, Arrivals, Hold, Paced, Report, SlowReader, Streams, Unary
 from bench.process import Cores, placed
-from bench.subjects import KEY, Subject
+from bench.subjects import Subject
 
 _JOB_SECONDS_MAX = 150.0
 _PERIOD_US_MIN = 1000
@@ -238,10 +238,7 @@ class Bench:
 
     def _common(self, subject: Subject) -> dict[str, Any]:
         """Give what every job is told: whom to ask, and whose CPU time and memory to read."""
-        return {
-            "port": subject.port,
-            "key": KEY,
-            "subject": list(subject.pids),
+        return subject.told() | {
             "upstream": list(self._upstream.pids),
             "warmup_s": self._settings.warmup_s,
         }

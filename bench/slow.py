@@ -47,7 +47,9 @@ class _Answer:
 
 def run_slow_reader(job: SlowReader) -> Report:
     """Ask for the stream and read it slowly, to its end or to the job's; a stream cut short is counted as failed."""
-    request = request_bytes(*chat_request(key=job.key, model=job.model, canned={"events": events_in(job.total_bytes)}))
+    canned = {"events": events_in(job.total_bytes)}
+    headers, body = chat_request(key=job.key, model=job.model, canned=canned, more=job.headers)
+    request = request_bytes(headers, body, job.path)
     readings = [rss_bytes(job.subject)]
     report, started_s = Report(rss_before_bytes=readings[0]), perf_counter()
     with socket.socket() as client:

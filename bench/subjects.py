@@ -13,7 +13,7 @@ import re
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,11 +39,31 @@ _LEAKING = re.compile(r"(_proxy|_api_key|_base_url|_host)$|^hedgerow_", re.IGNOR
 
 
 class Subject(NamedTuple):
-    """Something that answers on a port; `pids` are the processes whose CPU time and memory count as its own."""
+    """Something that answers on a loopback port; `pids` are the processes whose CPU time and memory count as its own.
+
+    `key`, `model`, `path` and `headers` are how it is asked for the same thing as everybody else; `beside` are the
+    processes that belong to it and are not in a request's way. Without `pids` its CPU time is not known.
+    """
 
     name: str
     port: int
     pids: tuple[int, ...]
+    key: str = KEY
+    model: str = "canned"
+    path: str = "/v1/chat/completions"
+    headers: Mapping[str, str] = {}
+    beside: tuple[int, ...] = ()
+
+    def told(self) -> dict[str, Any]:
+        """Give what a job is told about whom it asks."""
+        return {
+            "port": self.port,
+            "key": self.key,
+            "model": self.model,
+            "path": self.path,
+            "headers": dict(self.headers),
+            "subject": list(self.pids),
+        }
 
 
 class Served(NamedTuple):

@@ -26,13 +26,13 @@ end
 
 def run_wrk(job: Unary, wrk: str) -> Report:
     """Let wrk run the closed loop: a C client leaves the subject more of the other core's upstream."""
-    headers, body = chat_request(key=job.key, model=job.model, canned=None)
+    headers, body = chat_request(key=job.key, model=job.model, canned=None, more=job.headers)
     lines = "\n".join(f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}" for name, value in headers.items())
     with tempfile.TemporaryDirectory() as directory:
         script = Path(directory) / "chat.lua"
         script.write_text(_WRK_SCRIPT % (body.decode(), lines))
         command = [wrk, "-t1", f"-c{job.connections}", f"-d{max(1, round(job.seconds))}s", "-s", str(script)]
-        command.append(f"http://127.0.0.1:{job.port}/v1/chat/completions")
+        command.append(f"http://127.0.0.1:{job.port}{job.path}")
         report, used_s = Report(tool="wrk"), _children_cpu_s()
         window = Window(job)
         ended = subprocess.run(command, capture_output=True, check=True, timeout=job.seconds + 30)  # noqa: S603

@@ -19,11 +19,15 @@ Say = Callable[[str], None]
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """How much is measured. `rounds` of None is each scenario's own number; `seed` decides what is drawn."""
+    """How much is measured. `rounds` of None is each scenario's own number; `seed` decides what is drawn.
+
+    `peers` are those that are measured beside the gateway, each a name of `bench.peers` or `NAME=URL`.
+    """
 
     quick: bool = False
     seed: int = 1
     rounds: int | None = None
+    peers: tuple[str, ...] = ()
 
 
 class Said(msgspec.Struct, tag="said", frozen=True):
