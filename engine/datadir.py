@@ -1,4 +1,4 @@
-"""Where the data lies: one directory with the store's file and the workers' journals.
+"""Where the data lies: one directory with the store's file, the workers' journals, and the spool of the log.
 
 Who names it first decides: the command line (`--data`, or the variable HEDGEROW_DATA that stands in for it), the
 configuration's `[store] directory`, the platform's place for an application's data. Nothing is made here, and nothing
@@ -27,3 +27,8 @@ def database(directory: Path) -> Path:
 def journal(directory: Path) -> Path:
     """Return the directory of the workers' journals."""
     return directory / "journal"
+
+
+def spool(directory: Path) -> Path:
+    """Return the directory of rows that are on their way into the request log."""
+    return directory / "spool"

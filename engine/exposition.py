@@ -51,7 +51,7 @@ def render(directory: Path, status: Status | None, accept: str) -> tuple[bytes, 
 
     Raises OSError when the runtime directory cannot be read.
     """
-    live = [worker.incarnation for worker in status.workers] if status is not None else []
+    live = [*(worker.incarnation for worker in status.workers), status.clerk] if status is not None else []
     encoder, content_type = choose_encoder(accept)
     return encoder(RuntimeCollector(merge(directory, live), status)), content_type
 

@@ -123,7 +123,7 @@ class Metrics:
         "slot",
     )
 
-    def __init__(self, *, incarnation: str, slot: int) -> None:
+    def __init__(self, *, incarnation: str, slot: int | str) -> None:
         self.incarnation = incarnation
         self.slot = slot
         self._cells: dict[Labels, Cell] = {}

@@ -1,4 +1,4 @@
-"""The supervisor: starts the workers and the console, restarts what dies, reloads, drains.
+"""The supervisor: starts the workers, the clerk and the console, restarts what dies, reloads, drains.
 
 One process that serves nothing itself and so has nothing to crash over. It owns the listening sockets (see
 `engine.listeners`) and the runtime directory, and it tells a worker what to do over a channel (see `engine.control`),
@@ -22,6 +22,7 @@ from pathlib import Path
 import trio
 
 from engine import snapshots
+from engine.attendant import Attendant, Delays
 from engine.config import Config, ConfigError, Problem, load_text, read
 from engine.console.status import Billing, Status, Worker, write_status
 from engine.control import Channel, Command, Event, Message, Order
@@ -32,11 +33,6 @@ from engine.routes import GENERATIONS
 from engine.version import VERSION
 
 logger = logging.getLogger(__name__)
-
-RESTART_SECONDS_MIN = 0.25
-RESTART_SECONDS_MAX = 30.0
-STEADY_SECONDS = 10.0
-"""A process that lived for so long is restarted after the shortest delay; one that did not, after twice the last."""
 
 KILL_SECONDS = 5.0
 """What a process gets beyond its drain before it is killed."""
@@ -56,19 +52,6 @@ class State(Enum):
     READY = "ready"
     DRAINING = "draining"
     DOWN = "down"
-
-
-class Delays:
-    """How long to wait before a process is started again: twice as long each time, unless it had lived steadily."""
-
-    def __init__(self) -> None:
-        self._next = RESTART_SECONDS_MIN
-
-    def after(self, lived_seconds: float) -> float:
-        """Return the delay for a process that ended after `lived_seconds`."""
-        delay = RESTART_SECONDS_MIN if lived_seconds >= STEADY_SECONDS else self._next
-        self._next = min(delay * 2, RESTART_SECONDS_MAX)
-        return delay
 
 
 class Slot:
@@ -123,6 +106,18 @@ class Supervisor:
         self.stopping = trio.CancelScope()
         self.bound: Bound | None = None
         self.slots: list[Slot] = []
+        runtime = ("--runtime", str(self.runtime))
+        self.console = Attendant(
+            "console", lambda _: ["engine.console", *runtime, *self._data_option()], pause=self._pause
+        )
+        self.clerk = Attendant(
+            "clerk",
+            lambda incarnation: ["engine.clerk", "--incarnation", incarnation, *runtime, *self._common_options()],
+            first=lambda: Order(Command.CONFIGURE, self.config_text),
+            pause=self._pause,
+            born=self._write_status,
+            gone=self._retire,
+        )
 
     def __repr__(self) -> str:
         return f"<Supervisor {self.slots!r} {'draining' if self.draining else 'serving'}>"
@@ -150,10 +145,13 @@ class Supervisor:
             if followed is not None:
                 upkeep.start_soon(self._follow, followed)
             if self.config.server.console:
-                upkeep.start_soon(self._keep_console)
+                upkeep.start_soon(self.console.keep)
+            if self.data is not None:
+                upkeep.start_soon(self.clerk.keep)
             async with trio.open_nursery() as workers:
                 for slot in self.slots:
                     workers.start_soon(self._keep_worker, slot)
+            await self.clerk.dismiss()
             upkeep.cancel_scope.cancel()
 
     def is_draining(self) -> bool:
@@ -168,7 +166,7 @@ class Supervisor:
         while not self.is_draining():
             born = trio.current_time()
             code = await self._run_worker(slot)
-            self._retire(slot)
+            self._retire(slot.incarnation)
             if self.is_draining():
                 return
             if not self._announced:
@@ -188,8 +186,7 @@ class Supervisor:
             *(sys.executable, "-m", "engine.worker", "--slot", str(slot.number), "--incarnation", slot.incarnation),
             *("--control-fd", str(theirs.fileno()), "--runtime", str(self.runtime)),
             *(part for sock in slot.sockets for part in ("--listen-fd", str(sock.fileno()))),
-            *(() if self.config.path is None else ("--config", str(self.config.path))),
-            *self._data_option(),
+            *self._common_options(),
         ]
         descriptors = (theirs.fileno(), *(sock.fileno() for sock in slot.sockets))
         with theirs:
@@ -220,32 +217,19 @@ class Supervisor:
         self._set_state(slot, State.DOWN)
         return code
 
+    def _common_options(self) -> tuple[str, ...]:
+        config = () if self.config.path is None else ("--config", str(self.config.path))
+        return (*config, *self._data_option())
+
     def _data_option(self) -> tuple[str, ...]:
         return () if self.data is None else ("--data", str(self.data))
 
-    def _retire(self, slot: Slot) -> None:
-        """Keep what a dead worker counted. A full disk costs those counts, and nothing else."""
+    def _retire(self, incarnation: str) -> None:
+        """Keep what a dead process counted. A full disk costs those counts, and nothing else."""
         try:
-            snapshots.retire(self.runtime, slot.incarnation)
+            snapshots.retire(self.runtime, incarnation)
         except OSError:
-            logger.exception("the counts of worker %d are lost", slot.number)
-
-    async def _keep_console(self) -> None:
-        """Run the console, again and again, until cancelled. It learns of our end by the end of its control channel."""
-        delays = Delays()
-        while True:
-            born = trio.current_time()
-            ours, theirs = socket.socketpair()
-            command = [sys.executable, "-m", "engine.console", "--runtime", str(self.runtime), *self._data_option()]
-            with ours:
-                with theirs:
-                    command += ["--control-fd", str(theirs.fileno())]
-                    process = await start_process(command, (theirs.fileno(),))
-                async with killed_at_last(process):
-                    code = await process.wait()
-            delay = delays.after(trio.current_time() - born)
-            logger.error("the console ended with code %s; another starts in %g s", code, delay)
-            await self._pause(delay)
+            logger.exception("the counts of %s are lost", incarnation)
 
     async def _pause(self, seconds: float) -> None:
         """Wait before a restart; a drain ends the wait, since nothing will be restarted then."""
@@ -301,6 +285,7 @@ class Supervisor:
         for slot in self.slots:
             if slot.channel is not None:
                 await slot.channel.send(Order(Command.RELOAD, text))
+        await self.clerk.tell(Order(Command.RELOAD, text))
         self._write_status()
 
     def _check_reachable(self, config: Config) -> None:
@@ -371,4 +356,5 @@ class Supervisor:
                 groups={name: group.price_ratio_ppm for name, group in self.config.groups.items()},
             ),
             demo_key=self.demo_key,
+            clerk=self.clerk.incarnation,
         )

@@ -2,9 +2,10 @@
 
 Decides the order of a worker's financial life. At the start: the journal and its lock, then the holder in the store,
 then every key; only then is the worker ready. While it serves: news several times a second, leases
-(`engine.budgets.lender`), booking (`engine.bookkeeper`), the log (`engine.requestlog`), tiers every six hours. At the
-end: what is journaled is booked, and the holder leaves, which gives back what it had leased. A worker that is killed
-skips the end: its successor, or any other, does it for it.
+(`engine.budgets.lender`), tiers every six hours. What takes longest a process of its own does for all workers
+(`engine.clerk`): booking and the rows of the log, which lie in the spool for it; where there is none, as in a test, the
+worker does it. At the end: what is journaled is booked, and the holder leaves, which gives back what it had leased. A
+worker that is killed skips the end: somebody else does it for it.
 """
 
 import logging
@@ -25,7 +26,7 @@ from engine.config import Config
 from engine.drains import Drains
 from engine.exchange import Exchange
 from engine.keyring import Keyring
-from engine.requestlog import RequestLog, row_of
+from engine.requestlog import RequestLog, Spool, forget_on, row_of
 from engine.tariff import Tariff
 from store import journal
 from store.db import open_store
@@ -58,15 +59,25 @@ class Treasury:
     """Made by `open_treasury`; `run` for as long as the worker serves."""
 
     def __init__(
-        self, store: Store, own: Journal, keyring: Keyring, config: Config, *, clock: Callable[[], float] = time.time
+        self,
+        store: Store,
+        own: Journal,
+        keyring: Keyring,
+        config: Config,
+        *,
+        clock: Callable[[], float] = time.time,
+        spool: Path | None = None,
     ) -> None:
+        """`spool` is where a clerk looks for rows, None where there is no clerk."""
         self._store = store
+        self._has_clerk = spool is not None
         self._keyring = keyring
         self.clock = clock
         self.journal = own
         self.lender = Lender(store, own.holder, clock=clock)
         self.bookkeeper = Bookkeeper(store, own, durable=config.store.durability == "power")
-        self.log = RequestLog(store, days=config.store.log_days)
+        shelf = store if spool is None else Spool(spool, own.holder)
+        self.log = RequestLog(shelf, days=config.store.log_days)
         self.drains = Drains(self.record)
         self.is_store_away = False
         """Whether the store could not be had when it was asked last."""
@@ -122,6 +133,10 @@ class Treasury:
             self._keyring.learn(news)
         for budget, window in news.recalled:
             self.lender.recall(budget, window)
+        try:
+            self.bookkeeper.learn(news.booked)
+        except OSError as exc:
+            logger.warning("files of the journal that are booked stay: %s", exc)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep everything going until cancelled, or until the farewell; `started` when it does."""
@@ -130,8 +145,10 @@ class Treasury:
                 async with trio.open_nursery() as nursery:
                     await nursery.start(self.drains.run)
                     nursery.start_soon(self.lender.run)
-                    nursery.start_soon(self.bookkeeper.run)
                     nursery.start_soon(self.log.run)
+                    if not self._has_clerk:
+                        nursery.start_soon(self.bookkeeper.run)
+                        nursery.start_soon(forget_on, self._store, lambda: self.log.days)
                     nursery.start_soon(self._learn_on)
                     nursery.start_soon(self._keep_tiers)
                     task_status.started()
@@ -186,9 +203,10 @@ class Treasury:
 
 @asynccontextmanager
 async def open_treasury(data: Path, keyring: Keyring, config: Config, *, slot: int) -> AsyncIterator[Treasury]:
-    """Open the store in `data` and `enter` it. Raises `StoreError` and `OSError`."""
+    """Open the store in `data` and `enter` it, with a clerk beside. Raises `StoreError` and `OSError`."""
     async with open_store(datadir.database(data), power=config.store.durability == "power") as store:
-        treasury = await enter(store, datadir.journal(data), keyring, config, slot=slot)
+        spool = datadir.spool(data)
+        treasury = await enter(store, datadir.journal(data), keyring, config, slot=slot, spool=spool)
         try:
             yield treasury
         finally:
@@ -203,6 +221,7 @@ async def enter(
     *,
     slot: int,
     clock: Callable[[], float] = time.time,
+    spool: Path | None = None,
 ) -> Treasury:
     """Begin a journal of one's own in `directory`, become a holder, and learn every key. Raises as `open_treasury`."""
     try:
@@ -211,7 +230,7 @@ async def enter(
         raise OSError(exc.errno, f"no journal can be begun: {exc.strerror}", str(directory)) from exc
     try:
         await store.enter(own.holder, int(clock()))
-        treasury = Treasury(store, own, keyring, config, clock=clock)
+        treasury = Treasury(store, own, keyring, config, clock=clock, spool=spool)
         await treasury.learn()
     except BaseException:
         own.close()

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import json
 
 from store.interface import CHANGED, ConflictError
-from store.rows import DAY, Account, Key, News, Role, Team, cap_budget, day_of, wallet_of
+from store.rows import DAY, Account, Key, News, Position, Role, Team, cap_budget, day_of, wallet_of
 
 ROLLING_DAYS = 30
 
@@ -111,10 +111,15 @@ def account(connection: sqlite3.Connection, name: str) -> Account | None:
 
 
 def news(connection: sqlite3.Connection, holder: str | None, since: int) -> News:
-    """Return what is newer than `since`, and the leases of `holder` that others are short of."""
+    """Return what is newer than `since`; the leases of `holder` that others are short of, and what of it is booked."""
     (version,) = connection.execute("SELECT value FROM meta WHERE name = 'version'").fetchone()
     recalled: list[tuple[str, int]] = []
+    booked = Position()
     if holder is not None:
+        known = connection.execute(
+            "SELECT journal_file, journal_offset FROM holders WHERE id = ?", (holder,)
+        ).fetchone()
+        booked = booked if known is None else Position(*known)
         recalled = connection.execute(
             """
             SELECT DISTINCT leases.budget, leases.window_number FROM shortages
@@ -125,13 +130,14 @@ def news(connection: sqlite3.Connection, holder: str | None, since: int) -> News
             (holder,),
         ).fetchall()
     if version <= since:  # what most calls end with: workers ask several times a second
-        return News(version=version, recalled=tuple(recalled))
+        return News(version=version, recalled=tuple(recalled), booked=booked)
     return News(
         version=version,
         teams=tuple(_teams(connection.execute(f"{TEAMS} WHERE version > ? ORDER BY version", (since,)))),
         accounts=tuple(_accounts(connection.execute(f"{ACCOUNTS} WHERE version > ? ORDER BY version", (since,)))),
         keys=tuple(_keys(connection.execute(f"{KEYS} WHERE version > ? ORDER BY version", (since,)))),
         recalled=tuple(recalled),
+        booked=booked,
     )
 
 

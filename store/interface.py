@@ -98,8 +98,8 @@ class Store(Protocol):
         ...
 
     async def news(self, holder: str | None, since: int) -> News:
-        """Return every team, account and key that changed after version `since` (0: all), and what is recalled of
-        `holder`.
+        """Return every team, account and key that changed after version `since` (0: all); of `holder`, what is recalled
+        and up to where its journal is booked.
         """
         ...
 

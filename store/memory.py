@@ -170,6 +170,7 @@ class MemoryStore:
             accounts=tuple(account for account in self.accounts.values() if account.version > since),
             keys=tuple(key for key in self.keys.values() if key.version > since),
             recalled=self.lent.recalled_of(holder),
+            booked=Position() if holder not in self.known else self.known[holder].position,
         )
 
     def _holder(self, holder: str) -> Holder:

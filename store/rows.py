@@ -186,21 +186,22 @@ CASH, GRANTS, REVENUE = "cash", "grants", "revenue"
 """The ledger accounts that are not wallets; a wallet is `wallet:ACCOUNT`."""
 
 
+class Position(Struct, frozen=True):
+    """Up to where a holder's journal is in the ledger: the number of its file and the offset in it."""
+
+    file: int = 0
+    offset: int = 0
+
+
 class News(Struct, frozen=True, kw_only=True):
-    """What changed since a version, and which of the asker's leases somebody is short of."""
+    """What changed since a version, which of the asker's leases somebody is short of, and what of it is `booked`."""
 
     version: int
     teams: tuple[Team, ...] = ()
     accounts: tuple[Account, ...] = ()
     keys: tuple[Key, ...] = ()
     recalled: tuple[tuple[str, int], ...] = ()
-
-
-class Position(Struct, frozen=True):
-    """Up to where a holder's journal is in the ledger: the number of its file and the offset in it."""
-
-    file: int = 0
-    offset: int = 0
+    booked: Position = Position()
 
 
 class LogRow(Struct, frozen=True, array_like=True):

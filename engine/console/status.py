@@ -58,6 +58,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The gateway at one moment.
 
     `start_time` is in seconds since 1970. `surfaces` are the dialects that are served, empty when it is not said.
+    `clerk` is the incarnation of the process that books, empty while there is none.
     """
 
     version: str
@@ -70,6 +71,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     keys_required: bool = True
     demo_key: str | None = None
     billing: Billing = Billing()
+    clerk: str = ""
 
     def model_rows(self) -> list[Model]:
         """Return the models, those listed as a bare name included."""

@@ -266,10 +266,10 @@ class Fire:
                 await trio.sleep(0.02)
         self.port = int(found[1])
 
-    def worker_pids(self) -> list[int]:
-        """Return the workers there are, also those whose supervisor is dead."""
+    def pids(self, module: str = "") -> list[int]:
+        """Return the workers and clerks there are, of a dead supervisor too; or those of them that run one module."""
         own = self._supervisor.pid if self._supervisor is not None else None
-        return [process.pid for process in self._processes() if process.pid != own]
+        return [each.pid for each in self._processes() if each.pid != own and (not module or module in each.cmdline())]
 
     def _processes(self) -> list[psutil.Process]:
         """Return what runs on our data directory."""
@@ -289,7 +289,7 @@ class Fire:
 
     async def kill_all(self) -> None:
         """Kill everything that is left of the server, and of the servers before it, at once."""
-        left = self.worker_pids()
+        left = self.pids()
         while left or self._supervisor is not None:
             # The supervisor last: a worker that sees it gone could be quick enough to end properly.
             for pid in left:
@@ -297,7 +297,7 @@ class Fire:
                     os.kill(pid, signal.SIGKILL)
             await self.kill_supervisor()
             await trio.sleep(0.005)
-            left = self.worker_pids()
+            left = self.pids()
 
     async def stop(self) -> None:
         """Let it end properly, and its predecessors' orphans too."""
@@ -306,7 +306,7 @@ class Fire:
         with trio.fail_after(GUARD_SECONDS):
             assert await self._supervisor.wait() == 0, self.log
             self._supervisor = None
-            while self.worker_pids():
+            while self.pids():
                 await trio.sleep(0.02)
 
     async def wait_buried(self) -> None:
@@ -465,7 +465,7 @@ async def play(target: Fire, load: Load, kind: Kind, chance: random.Random, sold
     """Play one round: at a random moment under load, kill; then have a server that serves again."""
     await load.wait_sold(chance.randint(1, sold_max))
     if kind in {Kind.WORKER, Kind.SOME}:
-        pids = target.worker_pids()
+        pids = target.pids()
         for pid in chance.sample(pids, 1 if kind is Kind.WORKER else max(len(pids) // 2, 1)):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -479,10 +479,10 @@ async def play(target: Fire, load: Load, kind: Kind, chance: random.Random, sold
     else:
         await target.kill_all()
     if kind is Kind.STARTING:
-        locks = len(list(target.journal.glob("*.lock")))
+        locks = set(target.journal.glob("*.lock"))
         await target.launch()
         with trio.fail_after(GUARD_SECONDS):
-            while len(list(target.journal.glob("*.lock"))) <= locks:
+            while not set(target.journal.glob("*.lock")) - locks:
                 await trio.sleep(0.001)
         await trio.sleep(chance.uniform(0, 0.1))
         await target.kill_all()

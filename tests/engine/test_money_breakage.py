@@ -103,7 +103,7 @@ async def test_a_worker_whose_journal_cannot_grow_settles_what_it_began_and_reco
         upstream = target.upstream
         upstream.set_default([{"wait": "go"}, {"answer": True}])
         await target.start()
-        (pid,) = target.worker_pids()
+        (pid,) = target.pids("engine.worker")
         soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (MEGABYTE, hard))
         told = [Told(f"c{number}", stream=number % 2 == 0) for number in range(SLOTS + beyond)]

@@ -12,7 +12,7 @@ from engine.config import load_document
 from engine.exchange import AttemptRecord, Exchange, Outcome
 from engine.http1 import Request
 from engine.layers.charge import ANSWER_NANOS_MAX
-from engine.requestlog import AWAY_SECONDS, BATCH_ROWS_MAX, FORGET_SECONDS, WRITE_SECONDS, RequestLog, row_of
+from engine.requestlog import AWAY_SECONDS, BATCH_ROWS_MAX, FORGET_SECONDS, WRITE_SECONDS, RequestLog, forget_on, row_of
 from engine.routes import CHAT, Match
 from engine.tariff import Tariff
 from store.interface import UnavailableError
@@ -113,14 +113,14 @@ async def test_old_rows_are_forgotten_once_an_hour(autojump_clock: MockClock, nu
     store = MemoryStore()
     now = time.time()
     await store.log([row(1, now - 3 * DAY_SECONDS), row(2, now - DAY_SECONDS)])
-    log = RequestLog(store, days=2)
-    nursery.start_soon(log._forget)
+    days = 2
+    nursery.start_soon(forget_on, store, lambda: days)
     await trio.sleep(1)
     assert [each.id for each in await store.logs(LogFilter())] == ["2"]
     store.fail(UnavailableError("away"))
     await trio.sleep(FORGET_SECONDS)
     store.heal()
-    log.days = 0
+    days = 0
     await trio.sleep(FORGET_SECONDS)
     assert await store.log_count(LogFilter()) == 0, "what is kept no longer goes too"
 

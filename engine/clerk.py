@@ -1,0 +1,223 @@
+"""The clerk: `python -m engine.clerk`, the one process of a server that brings into the store what its workers leave.
+
+Workers write settlements into journals and rows of the log into the spool, both cheaply. Bringing them into the store
+takes as long as serving the requests did, and on a thread of a worker's it would take the interpreter from its loop: a
+process of its own, of lower priority, gives way. It decides nothing about money: what it books is in the journals,
+booked once however often it is done (`engine.bookkeeper`), and whatever happens to the clerk, the next one goes on
+where the ledger is. While there is none, requests are served all the same.
+
+Started by the supervisor, and by nothing else; at the end of the control channel, when all workers have ended, it does
+what is left and ends too.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from pathlib import Path
+
+import trio
+from msgspec import Struct
+
+from engine import datadir, logs
+from engine.bookkeeper import AWAY_SECONDS, BOOK_SECONDS, COMPLAIN_SECONDS, Books
+from engine.config import Config, ConfigError, load_text
+from engine.control import Channel, Command, Order, receive_first
+from engine.metrics import Metrics
+from engine.requestlog import forget_on
+from engine.snapshots import file_of
+from store import spool
+from store.db import open_store
+from store.interface import Store, StoreError
+from store.rows import LogRow
+from store.spool import SpoolError
+
+logger = logging.getLogger(__name__)
+
+SHELVE_SECONDS = 0.25
+SHELVE_ROWS_MAX = 1_000
+"""A transaction takes batch after batch until it has so many."""
+
+SWEEP_SECONDS = 3600.0
+FINISH_SECONDS_MAX = 5.0
+"""How long the end may take; what is left then is done by the next clerk."""
+
+NICE = 5
+"""Workers come first, where they compete with the clerk for a core; it keeps a quarter of what one of them gets."""
+
+NAME = "clerk"
+"""What it is called among the workers in metrics."""
+
+
+class ClerkStatistics(Struct, frozen=True):
+    """Settlements booked, rows of the log shelved, calls that failed."""
+
+    booked_total: int
+    shelved_total: int
+    failed_total: int
+
+
+class Clerk:
+    """Keeps the books of every worker, and the log. `days` is how long rows of the log are kept."""
+
+    def __init__(self, store: Store, journals: Path, rows: Path, *, days: int) -> None:
+        self._store = store
+        self._books = Books(store, journals)
+        self._spool = rows
+        self.days = days
+        self._shelved_total = self._failed_total = 0
+        self._complained_at = -COMPLAIN_SECONDS
+
+    def __repr__(self) -> str:
+        return f"<Clerk {self.statistics()}>"
+
+    def statistics(self) -> ClerkStatistics:
+        """Return what was done so far."""
+        books = self._books.statistics()
+        return ClerkStatistics(books.booked_total, self._shelved_total, books.failed_total + self._failed_total)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._books.bury_on, None)
+            nursery.start_soon(self._shelve_on)
+            nursery.start_soon(self._sweep_on)
+            nursery.start_soon(forget_on, self._store, lambda: self.days)
+            while True:  # noqa: ASYNC110 - it is time that is waited for
+                await trio.sleep(BOOK_SECONDS if await self._books.book_the_living() else AWAY_SECONDS)
+
+    async def finish(self) -> None:
+        """Do what is left, for `FINISH_SECONDS_MAX` at most."""
+        with trio.move_on_after(FINISH_SECONDS_MAX):
+            await self._books.book_the_living()
+            try:
+                await self._books.bury_the_dead()  # those that were killed since they were looked for
+            except (StoreError, OSError) as exc:
+                self._books.complain(exc, "whoever is gone")
+            await self.shelve()
+
+    async def shelve(self) -> bool:
+        """Bring what is in the spool by now into the log; False when the store did not take it, or some stays there."""
+        failed_total = self._failed_total
+        try:
+            waiting = deque(await trio.to_thread.run_sync(spool.batches, self._spool))
+            while waiting:
+                taken = await trio.to_thread.run_sync(_take, waiting)
+                if taken.rows:
+                    await self._store.log(taken.rows)
+                await trio.to_thread.run_sync(_remove, taken.batches)
+                self._shelved_total += len(taken.rows)
+                for failure in taken.failures:
+                    self._complain(failure)
+        except (StoreError, OSError) as exc:
+            self._complain(exc)
+        return self._failed_total == failed_total
+
+    async def _shelve_on(self) -> None:
+        while True:  # noqa: ASYNC110 - it is time that is waited for
+            await trio.sleep(SHELVE_SECONDS if await self.shelve() else AWAY_SECONDS)
+
+    async def _sweep_on(self) -> None:
+        while True:
+            try:
+                await trio.to_thread.run_sync(spool.sweep, self._spool)
+            except OSError as exc:
+                self._complain(exc)
+            await trio.sleep(SWEEP_SECONDS)
+
+    def _complain(self, exc: Exception) -> None:
+        """Log that rows wait, once a minute for as long as they do."""
+        self._failed_total += 1
+        now = trio.current_time()
+        if now - self._complained_at >= COMPLAIN_SECONDS:
+            self._complained_at = now
+            logger.error("rows of the request log wait in the spool: %s", exc)
+
+
+class _Taken(Struct, frozen=True):
+    """Batches that were read, their rows, and why others could not be read."""
+
+    batches: list[Path]
+    rows: list[LogRow]
+    failures: list[OSError]
+
+
+def _take(waiting: deque[Path]) -> _Taken:
+    """Read the first of the batches that wait; they wait no longer."""
+    taken = _Taken([], [], [])
+    while waiting and len(taken.rows) < SHELVE_ROWS_MAX:
+        batch = waiting.popleft()
+        try:
+            taken.rows.extend(spool.read(batch))
+            taken.batches.append(batch)
+        except FileNotFoundError:
+            continue  # another server's clerk had it
+        except SpoolError as exc:
+            logger.error("rows of the request log are lost, their file is kept: %s", exc)  # noqa: TRY400
+            spool.put_aside(batch)
+        except OSError as exc:
+            taken.failures.append(exc)  # the others need not wait for it
+    return taken
+
+
+def _remove(batches: list[Path]) -> None:
+    for batch in batches:
+        spool.remove(batch)
+
+
+async def run(config: Config, options: argparse.Namespace, control: socket.socket, received: bytes) -> None:
+    """Be the clerk until the supervisor closes the channel. Raises `StoreError` when the store cannot be opened."""
+    power = config.store.durability == "power"
+    async with open_store(datadir.database(options.data), power=power) as store:
+        clerk = Clerk(store, datadir.journal(options.data), datadir.spool(options.data), days=config.store.log_days)
+        metrics = Metrics(incarnation=options.incarnation, slot=NAME)
+        metrics.pull("hedgerow_settlements_booked_total", lambda: clerk.statistics().booked_total)
+        metrics.pull("hedgerow_store_failures_total", lambda: clerk.statistics().failed_total)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(metrics.run, file_of(options.runtime, options.incarnation))
+            nursery.start_soon(clerk.run)
+            await _obey(clerk, options, Channel(control, Order, received))
+            nursery.cancel_scope.cancel()
+        await clerk.finish()
+
+
+async def _obey(clerk: Clerk, options: argparse.Namespace, control: Channel) -> None:
+    """Take new configurations, until the channel ends."""
+    while (order := await control.receive()) is not None:
+        assert isinstance(order, Order)
+        if order.command is Command.RELOAD:
+            try:
+                clerk.days = load_text(order.config, options.config, os.environ).store.log_days
+            except ConfigError as exc:
+                logger.error("the new configuration is not valid here, the old one stays: %s", exc)  # noqa: TRY400
+
+
+def main() -> int:
+    """Run the clerk; 0 when its supervisor has no workers any more."""
+    parser = argparse.ArgumentParser(prog="python -m engine.clerk")
+    parser.add_argument("--incarnation", required=True)
+    parser.add_argument("--control-fd", type=int, required=True)
+    parser.add_argument("--runtime", type=Path, required=True)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    options = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    os.nice(NICE)
+    try:
+        control = socket.socket(fileno=options.control_fd)
+        order, received = receive_first(control)
+        config = load_text(order.config, options.config, os.environ)
+        logs.configure(config.server.log_level)
+        trio.run(run, config, options, control, received)
+    except (EOFError, ConfigError, OSError, StoreError) as exc:
+        print(f"hedgerow clerk: {exc or type(exc).__name__}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
