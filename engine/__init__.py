@@ -12,11 +12,12 @@ The life of a request:
    can be tried elsewhere or become an honest status.
 4. `relay` streams the winner: one receive, one feed, one send per read. A slow client stops the upstream read; a client
    that is gone is noticed by `hangup` and cancels the exchange.
-5. `till` settles before the last bytes go out: the journal has it first, `bookkeeper` brings it into the ledger, and
+5. `till` settles before the last bytes go out: the journal has it first, the `clerk` brings it into the ledger, and
    `drains` reads on where a client left. `treasury` is all of a worker's dealings with the `store`.
 6. `record` writes one access-log entry, one row of the request log and the counters in a `finally`, synchronously.
 
 `sessions` over `websocket`s take the place of 3 to 5: opened, relayed, and paid for response by response.
 
-Processes: `supervisor` owns the sockets and starts `worker`s and the console; `control` is what they say to each other.
+Processes: `supervisor` owns the sockets and starts `worker`s, the `clerk` and the console; `control` is what they say to
+each other.
 """

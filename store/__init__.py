@@ -3,7 +3,7 @@
 `interface` says what a store does and promises, `rows` what goes in and comes out. Two stores keep the promises: the
 one in SQLite (`db` opens it; one file, any number of processes) and the one in memory (`memory`), its twin, run by the
 same tests. `journal` is the file in which a worker writes down what was spent before a client sees the end of its
-answer.
+answer, `spool` the directory in which it leaves rows of the request log.
 
 Money is whole nano-dollars, time is unix seconds, ids are text. This package knows no dialect, no provider and nothing
 of HTTP, and it imports nothing of ours.
