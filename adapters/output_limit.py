@@ -8,10 +8,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Raw
 
-from adapters.usage import count
-
-_DIGITS_MAX = 16
-"""Fewer are below any bound on a count."""
+from adapters.usage import TOKENS_MAX, count
 
 _ANYTHING = msgspec.json.Decoder()
 
@@ -32,10 +29,8 @@ def greatest(fields: Mapping[str, Raw], names: tuple[str, ...]) -> int | None:
 
 
 def _number(raw: Raw) -> int:
-    digits = bytes(raw)
-    if digits.isdigit() and len(digits) < _DIGITS_MAX:
-        return int(digits)
     try:
-        return count(_ANYTHING.decode(raw))
+        limit = _ANYTHING.decode(raw)
+        return limit if type(limit) is int and 0 <= limit <= TOKENS_MAX else count(limit)
     except (msgspec.DecodeError, RecursionError):
         return 0

@@ -29,17 +29,16 @@ def rate_headers(rates: Iterable[Rate], now: float) -> list[tuple[bytes, bytes]]
     headers: list[tuple[bytes, bytes]] = []
     second = int(now)
     for rate in rates:
-        limit, remaining = _limit(rate.what, rate.limit)
-        headers += (limit, (remaining, b"%d" % rate.remaining), _reset(rate.what, rate.resets_at - second))
+        limit, remaining, reset = _kept(rate.what, rate.limit, rate.resets_at - second)
+        headers += (limit, (remaining, b"%d" % rate.remaining), reset)
     return headers
 
 
 @lru_cache(_KEPT_MAX)
-def _limit(what: bytes, limit: int) -> tuple[tuple[bytes, bytes], bytes]:
-    """Return the header of the limit, and the name of the next one."""
-    return (b"x-ratelimit-limit-" + what, b"%d" % limit), b"x-ratelimit-remaining-" + what
-
-
-@lru_cache(_KEPT_MAX)
-def _reset(what: bytes, seconds: int) -> tuple[bytes, bytes]:
-    return b"x-ratelimit-reset-" + what, b"%ds" % max(seconds, 0)
+def _kept(what: bytes, limit: int, seconds: int) -> tuple[tuple[bytes, bytes], bytes, tuple[bytes, bytes]]:
+    """Return the header of the limit, the name of the next one, and the header of the reset."""
+    return (
+        (b"x-ratelimit-limit-" + what, b"%d" % limit),
+        b"x-ratelimit-remaining-" + what,
+        (b"x-ratelimit-reset-" + what, b"%ds" % max(seconds, 0)),
+    )

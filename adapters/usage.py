@@ -12,7 +12,7 @@ TOKENS_MAX = 2**53 - 1
 """Larger counts are an upstream's mistake; up to here every JSON reader agrees on the number (RFC 8259, section 6)."""
 
 
-class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The tokens of one generation. `estimated` marks numbers that no upstream reported.
 
     Few upstreams tell what was cached by modality. Where `cached_audio_tokens` and `cached_image_tokens` are both 0,

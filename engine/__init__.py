@@ -18,6 +18,6 @@ The life of a request:
 
 `sessions` over `websocket`s take the place of 3 to 5: opened, relayed, and paid for response by response.
 
-Processes: `supervisor` owns the sockets and starts `worker`s, the `clerk` and the console; `control` is what they say to
-each other.
+Processes: `supervisor` owns the sockets and starts `worker`s, the `clerk` and the console; `control` is what they say
+to each other.
 """

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from math import floor
 from pathlib import Path
 
 import msgspec
@@ -47,7 +48,7 @@ def nowhere(_lines: bytes) -> None:
     """Write nothing: the log that is switched off."""
 
 
-class AttemptEntry(msgspec.Struct, omit_defaults=True):
+class AttemptEntry(msgspec.Struct, omit_defaults=True, gc=False):
     """One upstream attempt of a request: how long after the request it began, how long it took.
 
     `usage` is what one that lost has cost: its tokens are in nobody's bill.
@@ -63,7 +64,7 @@ class AttemptEntry(msgspec.Struct, omit_defaults=True):
     usage: Usage | None = None
 
 
-class Entry(msgspec.Struct):
+class Entry(msgspec.Struct, gc=False):
     """One request. `record` takes it over: it is not to be changed afterwards. `time` is in seconds since 1970.
 
     `model` is what the client asked for, `upstream_model` what the provider was asked for; None when the request did
@@ -190,9 +191,11 @@ def encode(entry: Entry) -> bytes | None:
     """Return the line of an entry with its newline; None for text that JSON cannot hold (half a surrogate pair)."""
     if not isinstance(entry.time, str):
         entry.time = timestamp(entry.time)
-    entry.path = entry.path.partition("?")[0][:TEXT_LENGTH_MAX]
-    if entry.model is not None:
-        entry.model = entry.model[:TEXT_LENGTH_MAX]
+    path, model = entry.path, entry.model
+    if "?" in path or len(path) > TEXT_LENGTH_MAX:
+        entry.path = path.partition("?")[0][:TEXT_LENGTH_MAX]
+    if model is not None and len(model) > TEXT_LENGTH_MAX:
+        entry.model = model[:TEXT_LENGTH_MAX]
     try:
         return _encoder.encode(entry) + b"\n"
     except UnicodeEncodeError:
@@ -201,8 +204,12 @@ def encode(entry: Entry) -> bytes | None:
 
 def timestamp(seconds: float) -> str:
     """Return a moment as RFC 3339 in UTC with milliseconds: "2026-01-31T12:00:00.250Z"."""
-    whole = int(seconds)
-    return f"{_second(whole)}.{int((seconds - whole) * 1000):03d}Z"
+    whole = floor(seconds)
+    return _second(whole) + _FRACTIONS[floor((seconds - whole) * 1000)]
+
+
+_FRACTIONS = tuple(f".{milliseconds:03d}Z" for milliseconds in range(1000))
+"""The ends of all moments; filling digits up with zeros takes as long as the rest of a line."""
 
 
 @lru_cache(maxsize=16)

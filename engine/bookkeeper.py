@@ -74,16 +74,19 @@ class Books:
         return all([await self._book(holder) for holder in holders])
 
     async def _book(self, holder: Holder) -> bool:
+        after = holder.position
         try:
-            before, after = None, holder.position
-            while after != before:
-                before, after = after, await self.advance(holder.id, after)
+            while True:
+                before, booked_total = after, self._booked_total
+                after = await self.advance(holder.id, before)
+                # The next batch would be of what came meanwhile, and so on while it serves: others wait too.
+                if after == before or self._booked_total - booked_total < BATCH_RECORDS_MAX:
+                    return True
         except (StoreError, JournalError, OSError) as exc:
-            if await self._has_left(holder.id):
-                return True  # and booked everything before
+            if await self._is_elsewhere(holder.id, after):
+                return True
             self.complain(exc, holder.id)
             return False
-        return True
 
     async def bury_on(self, own: str | None) -> None:
         """Look after the dead now and then, until cancelled; `own` is the holder of who asks."""
@@ -146,9 +149,10 @@ class Books:
         """Return up to where a holder is booked, None when there is none of that id."""
         return next((each.position for each in await self._store.holders() if each.id == holder), None)
 
-    async def _has_left(self, holder: str) -> bool:
+    async def _is_elsewhere(self, holder: str, position: Position) -> bool:
+        """Whether it has left, or somebody else booked on: either way files may go while they are read."""
         try:
-            return await self._position(holder) is None
+            return await self._position(holder) != position
         except StoreError:
             return False
 

@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Protocol
 
 from adapters.errors import ClientError, Failure, Kind
+from adapters.prices.price import fraction
 from engine.budgets.allowance import Budget, Unit
 from engine.budgets.periods import Period
 from engine.config import Config, Group, Rates
@@ -49,6 +50,7 @@ class Principal:
         "group",
         "id",
         "key",
+        "ratio",
         "ratios",
         "team",
     )
@@ -76,6 +78,8 @@ class Principal:
         """What a cost is multiplied with to make a charge, in ppm: one plus the tier's markup, and the group's
         ratio.
         """
+        self.ratio = fraction(*self.ratios)
+        """The same as one fraction."""
         self._networks = tuple(map(ip_network, key.addresses)) if key is not None else ()
         self._patterns = tuple(
             compiled(patterns)

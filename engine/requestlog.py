@@ -34,7 +34,10 @@ AWAY_SECONDS = 2.0
 FORGET_SECONDS = 3600.0
 FORGET_ROWS_MAX = 10_000
 SPOOLED_BATCHES_MAX = 20_000
-"""Some hours of a worker whose clerk does not come."""
+"""Some hours of one worker, less of many, while no clerk comes."""
+
+LOOK_EVERY_BATCHES = 100
+"""How often a writer counts what waits: of that many it takes 60 ms."""
 
 NO_USAGE = Usage()
 
@@ -55,6 +58,7 @@ class Spool:
         self._directory = directory
         self._writer = writer
         self._batches = 0
+        self._is_full = False
 
     def __repr__(self) -> str:
         return f"<Spool {self._writer} {self._batches} batches written>"
@@ -68,7 +72,9 @@ class Spool:
         self._batches += 1
 
     def _write(self, name: str, rows: Sequence[LogRow]) -> None:
-        if len(spool.batches(self._directory)) >= SPOOLED_BATCHES_MAX:
+        look = self._is_full or self._batches % LOOK_EVERY_BATCHES == 0
+        self._is_full = look and len(spool.batches(self._directory)) >= SPOOLED_BATCHES_MAX
+        if self._is_full:
             raise UnavailableError(f"The spool {self._directory} is full: nobody takes from it.")
         spool.write(self._directory, name, rows)
 

@@ -131,7 +131,7 @@ FAMILIES: dict[str, Family] = {
         Family("hedgerow_settlements_booked_total", Kind.COUNTER, (), "Settlements brought into the ledger."),
         Family("hedgerow_charged_nano_dollars_total", Kind.COUNTER, (), "What accounts were charged."),
         Family("hedgerow_uncollected_nano_dollars_total", Kind.COUNTER, (), "Charges beyond balances and caps."),
-        Family("hedgerow_store_failures_total", Kind.COUNTER, (), "Calls for keys, leases and booking that failed."),
+        Family("hedgerow_store_failures_total", Kind.COUNTER, (), "Calls for keys, leases, booking, rows that failed."),
         Family("hedgerow_lease_waits_total", Kind.COUNTER, (), "Requests that had to wait for a lease."),
         Family("hedgerow_request_log_dropped_total", Kind.COUNTER, (), "Rows of the request log not written."),
         Family(

@@ -107,16 +107,13 @@ class Supervisor:
         self.bound: Bound | None = None
         self.slots: list[Slot] = []
         runtime = ("--runtime", str(self.runtime))
-        self.console = Attendant(
-            "console", lambda _: ["engine.console", *runtime, *self._data_option()], pause=self._pause
-        )
+        self.console = Attendant("console", lambda _: ["engine.console", *runtime, *self._data_option()])
         self.clerk = Attendant(
             "clerk",
             lambda incarnation: ["engine.clerk", "--incarnation", incarnation, *runtime, *self._common_options()],
             first=lambda: Order(Command.CONFIGURE, self.config_text),
-            pause=self._pause,
             born=self._write_status,
-            gone=self._retire,
+            gone=self._clerk_ended,
         )
 
     def __repr__(self) -> str:
@@ -230,6 +227,10 @@ class Supervisor:
             snapshots.retire(self.runtime, incarnation)
         except OSError:
             logger.exception("the counts of %s are lost", incarnation)
+
+    def _clerk_ended(self, incarnation: str) -> None:
+        self._retire(incarnation)
+        self._write_status()
 
     async def _pause(self, seconds: float) -> None:
         """Wait before a restart; a drain ends the wait, since nothing will be restarted then."""

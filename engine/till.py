@@ -64,6 +64,13 @@ class Till:
 
     def close(self) -> None:
         """Give the winner back, and void what was not settled; first of all decide about a client that left."""
+        try:
+            self._close()
+        finally:
+            # It holds what ends it, which is this: together they would wait for the collector, with all of the answer.
+            self.relay = None
+
+    def _close(self) -> None:
         winner, meter, exchange = self.race.winner, self.meter, self._exchange
         if winner is not None:
             exchange.upstream_dialect = winner.passage.dialect

@@ -166,7 +166,8 @@ class Treasury:
         self._running.cancel()
         await self._ended.wait()
         with trio.move_on_after(FAREWELL_SECONDS):
-            while not (await self.bookkeeper.book() and await self.log.flush()):  # noqa: ASYNC110 - nothing tells
+            await self.log.flush()
+            while not await self.bookkeeper.book():  # noqa: ASYNC110 - nothing tells
                 await trio.sleep(NEWS_SECONDS)
             try:
                 await self._store.leave(self.journal.holder)
@@ -177,6 +178,8 @@ class Treasury:
                 # Whoever finds the lock free first removes the files, which may be another worker.
                 with suppress(JournalError):
                     journal.remove(self.journal.directory, self.journal.holder)
+            while not await self.log.flush():  # noqa: ASYNC110
+                await trio.sleep(NEWS_SECONDS)
 
     async def _learn_on(self) -> None:
         while True:

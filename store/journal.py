@@ -177,7 +177,8 @@ class Journal:
         `OverflowError` for what cannot be noted, see `encode`, and `OSError` when the device fails: then nothing is
         noted and the slot is still booked.
         """
-        file, offset = self.position.file, self.position.offset
+        position = self.position
+        offset = position.offset
         assert self._booked_end - offset >= RECORD_BYTES_MAX, "a settlement is appended for which no slot is booked"
         record = encode(settlement)
         size = len(record)
@@ -185,7 +186,7 @@ class Journal:
             _write(self._descriptor, record, offset)
         self._booked_end += size - RECORD_BYTES_MAX
         self._records += 1
-        position = self.position = Position(file, offset + size)
+        position = self.position = Position(position.file, offset + size)
         return position
 
     # -- files ---------------------------------------------------------------------------------------------------------

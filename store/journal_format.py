@@ -29,6 +29,8 @@ MARK = b"\xc1HJ\xff"
 HEADER = Layout(">4sII")
 BODY_BYTES_MAX = RECORD_BYTES_MAX - HEADER.size
 
+_pack_header = HEADER.pack
+
 _HOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FILE = re.compile(r"(?P<holder>.+)-(?P<number>[1-9][0-9]*)\.journal(?P<unfinished>\.new)?")
 _LOCK = re.compile(r"(?P<holder>.+)\.lock")
@@ -66,11 +68,13 @@ def encode(settlement: Settlement) -> bytes:
     beyond 64 bits: all three are the caller's bugs.
     """
     body = _encode(settlement)
-    if len(body) > BODY_BYTES_MAX:
+    size = len(body)
+    if size > BODY_BYTES_MAX:
         body = _encode(msgspec.structs.replace(settlement, detail=""))
-        if len(body) > BODY_BYTES_MAX:
-            raise ValueError(f"a settlement of {len(body)} bytes, {BODY_BYTES_MAX} are the most")
-    return HEADER.pack(MARK, len(body), crc32(body)) + body
+        size = len(body)
+        if size > BODY_BYTES_MAX:
+            raise ValueError(f"a settlement of {size} bytes, {BODY_BYTES_MAX} are the most")
+    return _pack_header(MARK, size, crc32(body)) + body
 
 
 def decode(buffer: bytes, at: int) -> tuple[Settlement, int] | Fault:

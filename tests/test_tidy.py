@@ -83,6 +83,8 @@ NAMES_MAY_STAND = {
     "bench/dialects/chat.py": Allowed(frozenset({"messages"}), "a JSON member"),
     "bench/dialects/messages.py": Allowed(frozenset({"messages", "anthropic"}), "a JSON member, and a header"),
     "bench/upstream.py": Allowed(frozenset({"scripted"}), "the scripted upstream itself"),
+    "bench/peers/litellm.py": Allowed(frozenset({"openai"}), "how that peer is told whose API its upstream speaks"),
+    "bench/peers/portkey.py": Allowed(frozenset({"openai"}), "how that peer is told whose API its upstream speaks"),
     "bench/subjects.py": Allowed(frozenset({"ollama"}), "the variables that would register providers in a measurement"),
 }
 """Where, outside its own file and the tests, a dialect's or a provider's name may stand, and why."""

@@ -94,16 +94,13 @@ class Charge(Struct, frozen=True, gc=False):
     uncollected_nanos: int
 
 
-class Reservation:
+class Reservation(Struct, eq=False, gc=False):
     """Taken of `standing`; exactly one of `settle` and `void` ends it."""
 
-    __slots__ = ("nanos", "standing", "state", "tokens")
-
-    def __init__(self, standing: Standing, nanos: int, tokens: int) -> None:
-        self.standing = standing
-        self.nanos = nanos
-        self.tokens = tokens
-        self.state = _OPEN
+    standing: Standing
+    nanos: int
+    tokens: int
+    state: State = _OPEN
 
     def __repr__(self) -> str:
         return f"<Reservation {self.nanos} n$ {self.state.name}>"
@@ -119,68 +116,68 @@ class Reservation:
         """Charge `nanos`, as much as `charge` said, and give the rest back."""
         assert self.state is _OPEN, f"{self.state} -> {_SETTLED}"
         self.state = _SETTLED
-        back = self.nanos - nanos
-        for allowance in self.standing.money:
-            allowance.free += back
-            assert allowance.free >= 0
-        if self.standing.has_rates:
-            self._release(tokens)
+        standing, back = self.standing, self.nanos - nanos
+        for allowance in standing.money:
+            allowance.free = free = allowance.free + back
+            assert free >= 0
+        if standing.has_rates:
+            back = self.tokens - tokens
+            for allowance in standing.tokens:
+                # More tokens than were reserved use up what there is; a rate owes nothing to the next minute.
+                allowance.free = free = allowance.free + back
+                if free < 0:
+                    allowance.free = 0
+            for allowance in standing.places:
+                allowance.leave_place()
 
     def void(self) -> None:
         """Give everything back but the request's count."""
-        assert self.state is _OPEN, f"{self.state} -> {_VOIDED}"
+        self.settle(0, 0)
         self.state = _VOIDED
-        for allowance in self.standing.money:
-            allowance.free += self.nanos
-        if self.standing.has_rates:
-            self._release(0)
-
-    def _release(self, tokens: int) -> None:
-        for allowance in self.standing.tokens:
-            # More tokens than were reserved use up what there is; a rate owes nothing to the next minute.
-            free = allowance.free + self.tokens - tokens
-            allowance.free = free if free > 0 else 0
-        for allowance in self.standing.places:
-            allowance.leave_place()
 
 
 def reserve(standing: Standing, nanos: int, tokens: int, now: float) -> Reservation | list[Lack]:
     """Take `nanos`, `tokens`, a request and a place of every budget in `standing`; or nothing, and say what lacks."""
     if standing.tokens_max is not None and tokens > standing.tokens_max:
         tokens = standing.tokens_max
-    for allowance in standing.money:
-        if allowance.free < nanos:
-            return _lacks(standing, nanos, tokens)
-    if standing.has_rates and not _take_rates(standing, tokens):
-        return _lacks(standing, nanos, tokens)
+    # Taken at once, and put back in the rare case that something lacks; that is low then, for `low` is not negative.
+    is_low = False
     for allowance in standing.money:
         allowance.free = free = allowance.free - nanos
         if free < allowance.low:
-            standing.is_low = True
+            is_low = True
+    for allowance in standing.singles:
+        allowance.free = free = allowance.free - 1
+        if free < allowance.low:
+            is_low = True
+    for allowance in standing.tokens:
+        allowance.free = free = allowance.free - tokens
+        if free < allowance.low:
+            is_low = True
+    if is_low:
+        if _is_overdrawn(standing):
+            return _put_back(standing, (nanos, 1, tokens, 1))
+        standing.is_low = True
+    for allowance in standing.places:
+        allowance.in_use += 1
     if now - standing.touched >= TOUCH_SECONDS:
         _touch(standing, now)
     return Reservation(standing, nanos, tokens)
 
 
-def _take_rates(standing: Standing, tokens: int) -> bool:
-    """Take `tokens`, a request and a place; False: nothing is taken, for something lacks."""
-    for allowance in standing.singles:
-        if allowance.free < 1:
-            return False
-    for allowance in standing.tokens:
-        if allowance.free < tokens:
-            return False
-    for allowance in standing.singles:
-        allowance.free = free = allowance.free - 1
-        if free < allowance.low:
-            standing.is_low = True
-    for allowance in standing.tokens:
-        allowance.free = free = allowance.free - tokens
-        if free < allowance.low:
-            standing.is_low = True
-    for allowance in standing.places:
-        allowance.in_use += 1
-    return True
+def _is_overdrawn(standing: Standing) -> bool:
+    return any(allowance.free < 0 for allowances in standing.parts for allowance in allowances)
+
+
+def _put_back(standing: Standing, amounts: tuple[int, int, int, int]) -> list[Lack]:
+    """Put back what was taken of each part, and return what lacked."""
+    lacks = []
+    for allowances, amount in zip(standing.parts, amounts, strict=True):
+        for allowance in allowances:
+            allowance.free += amount
+            if allowance.free < amount:
+                lacks.append(Lack(allowance, amount))
+    return lacks
 
 
 def _touch(standing: Standing, now: float) -> None:
@@ -188,13 +185,3 @@ def _touch(standing: Standing, now: float) -> None:
     for allowances in standing.parts:
         for allowance in allowances:
             allowance.touched = now
-
-
-def _lacks(standing: Standing, nanos: int, tokens: int) -> list[Lack]:
-    amounts = (nanos, 1, tokens, 1)
-    return [
-        Lack(allowance, amount)
-        for allowances, amount in zip(standing.parts, amounts, strict=True)
-        for allowance in allowances
-        if allowance.free < amount
-    ]

@@ -55,8 +55,10 @@ class Standings:
         # Only a model that has rates of its own makes a difference.
         key = principal.id, model if model in self._of_model else "", draws
         kept = self._kept.get(key)
-        if kept is not None and kept[0] is principal and now < kept[1].ends:
-            return kept[1]
+        if kept is not None:
+            owner, standing = kept
+            if owner is principal and now < standing.ends:
+                return standing
         if len(self._kept) >= KEPT_MAX:
             self._kept.clear()
         standing = self._make(principal, model, now, draws)

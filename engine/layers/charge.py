@@ -18,18 +18,19 @@ from msgspec import Struct
 from adapters import estimates
 from adapters.dialects import Dialect, Request
 from adapters.errors import ClientError, Failure, Kind
-from adapters.prices import charge_nanos
 from adapters.prices.bound import prompt_tokens_bound
+from adapters.prices.price import charged_nanos
 from adapters.rate_headers import Rate
 from adapters.retry_hints import retry_after
 from adapters.usage import Usage, added
 from engine.budgets.allowance import Allowance, Unit
 from engine.budgets.lender import ShortageError
-from engine.budgets.reservation import Charge, Lack, Reservation, Standing, reserve
+from engine.budgets.reservation import Lack, Reservation, Standing, State, reserve
 from engine.budgets.standings import Draws
 from engine.exchange import Exchange
 from engine.money import NANOS, dollars
 from engine.route import Candidate, Route
+from engine.tariff import Tariff
 from store.interface import UnavailableError
 from store.journal import JournalFullError
 from store.rows import Settlement
@@ -47,6 +48,7 @@ _encode = msgspec.json.Encoder().encode
 
 # Bound once: on Python 3.11 a look-up of a member in its class takes ten times as long as one in the module.
 _ALL, _ENTRY = Draws.ALL, Draws.ENTRY
+_OPEN = State.OPEN
 
 
 class Detail(Struct, omit_defaults=True, gc=False):
@@ -59,30 +61,19 @@ class Detail(Struct, omit_defaults=True, gc=False):
     usage: Usage
 
 
-class Meter:
-    """One exchange's reservation and what came of it. `settle` at most once; `close` always."""
+class Meter(Struct, eq=False, gc=False):
+    """One exchange's reservation and what came of it. `settle` at most once; `close` always.
 
-    __slots__ = ("_booked", "_exchange", "_id", "_reservation", "_standing", "_tariff", "_treasury", "prompt_bytes")
+    Its id is the settlement's: the exchange's, or of one of several that an exchange settles. The tariff is that of the
+    reservation: a reload changes no price of what is under way.
+    """
 
-    def __init__(
-        self,
-        treasury: "Treasury",
-        exchange: Exchange,
-        standing: Standing,
-        reservation: Reservation,
-        *,
-        booked: bool,
-        id: str,  # noqa: A002 - what it is in the ledger
-    ) -> None:
-        """`id` is the settlement's: the exchange's, or of one of several that an exchange settles."""
-        self._treasury = treasury
-        self._tariff = treasury.tariff  # a reload changes no price of what is under way
-        self._exchange = exchange
-        self._id = id
-        self._standing = standing
-        self._reservation: Reservation | None = reservation
-        self._booked = booked
-        self.prompt_bytes = len(exchange.request.body)
+    _treasury: "Treasury"
+    _tariff: Tariff
+    _exchange: Exchange
+    _reservation: Reservation
+    _id: str
+    _booked: bool
 
     def __repr__(self) -> str:
         return f"<Meter of {self._exchange.id} {self._reservation!r}>"
@@ -90,31 +81,42 @@ class Meter:
     @property
     def is_open(self) -> bool:
         """Whether nothing was settled or voided yet."""
-        return self._reservation is not None
+        return self._reservation.state is _OPEN
 
-    def settle(self, usage: Usage, candidate: Candidate, cost: int | None = None) -> Charge:
+    @property
+    def prompt_bytes(self) -> int:
+        """How long the request's body is, of which a guess is made where nobody counts."""
+        return len(self._exchange.request.body)
+
+    def settle(self, usage: Usage, candidate: Candidate, cost: int | None = None) -> None:
         """Charge what an answer came to and write it into the journal; from here on it is owed.
 
         `cost` is what it came to where tokens do not tell. The exchange's usage, cost and amount grow by it.
         Raises `OSError` when the journal's device fails: then it is open as before, and free once it is closed.
         """
         reservation, exchange, treasury = self._reservation, self._exchange, self._treasury
-        assert reservation is not None
-        principal = exchange.principal
+        assert reservation.state is _OPEN, reservation
         exchange.usage = usage if exchange.usage is None else added(exchange.usage, usage)
         if cost is None:
             cost = self._tariff.answer_nanos(candidate, usage)
-        if cost is not None:
-            cost = min(cost, ANSWER_NANOS_MAX)
+        if cost is None:
+            cost = 0
+        else:
+            cost = cost if cost < ANSWER_NANOS_MAX else ANSWER_NANOS_MAX
             exchange.cost_nanos = cost + (exchange.cost_nanos or 0)
+        tokens = usage.input_tokens + usage.output_tokens  # `total_tokens`, without a call
         if not self._booked:
-            reservation.settle(0, usage.total_tokens)
-            self._reservation = None
-            return Charge(0, 0)
-        account = principal.account
+            reservation.settle(0, tokens)
+            return
+        principal = exchange.principal
+        account, standing = principal.account, reservation.standing
         assert account is not None
         assert principal.id is not None
-        charge = reservation.charge(min(charge_nanos(cost or 0, *principal.ratios), ANSWER_NANOS_MAX))
+        nanos = charged_nanos(cost, principal.ratio)
+        nanos, uncollected_nanos = nanos if nanos < ANSWER_NANOS_MAX else ANSWER_NANOS_MAX, 0
+        if nanos > reservation.nanos:
+            charge = reservation.charge(nanos)
+            nanos, uncollected_nanos = charge.amount_nanos, charge.uncollected_nanos
         detail = Detail(exchange.request_id.decode("ascii"), exchange.model, candidate.provider, candidate.model, usage)
         treasury.note(
             Settlement(
@@ -123,19 +125,17 @@ class Meter:
                 account.id,
                 principal.id,
                 account.team,
-                self._standing.day,
-                self._standing.month,
-                charge.amount_nanos,
-                cost or 0,
-                charge.uncollected_nanos,
-                self._standing.leases,
+                standing.day,
+                standing.month,
+                nanos,
+                cost,
+                uncollected_nanos,
+                standing.leases,
                 _encode(detail).decode(),
             )
         )
-        reservation.settle(charge.amount_nanos, usage.total_tokens)
-        self._reservation = None
-        exchange.amount_nanos += charge.amount_nanos
-        return charge
+        reservation.settle(nanos, tokens)
+        exchange.amount_nanos += nanos
 
     def settle_stream(
         self, usage: Usage | None, candidate: Candidate, *, events: int, bytes_out: int, whole: bool
@@ -152,15 +152,14 @@ class Meter:
 
     def close(self) -> None:
         """Void what was not settled: it is free."""
-        if self._reservation is not None:
+        if self._reservation.state is _OPEN:
             self._reservation.void()
-            self._reservation = None
             if self._booked:
                 self._treasury.journal.unbook()
 
     def headers(self, dialect: Dialect) -> list[tuple[bytes, bytes]]:
         """Return what the client is told of its rates."""
-        return rate_headers(self._treasury, self._standing, dialect)
+        return rate_headers(self._treasury, self._reservation.standing, dialect)
 
 
 async def open_meter(treasury: "Treasury", exchange: Exchange, dialect: Dialect, asked: Request, route: Route) -> Meter:
@@ -171,6 +170,9 @@ async def open_meter(treasury: "Treasury", exchange: Exchange, dialect: Dialect,
     """
     output_tokens = dialect.output_tokens_max(asked) or treasury.tariff.output_tokens_reserved * max(asked.choices, 1)
     input_tokens = prompt_tokens_bound(asked.body)
+    held = _hold_now(treasury, exchange, route.candidates, input_tokens, output_tokens, _ALL, exchange.id)
+    if isinstance(held, Meter):
+        return held
     return await hold(
         treasury,
         exchange,
@@ -197,31 +199,43 @@ async def hold(
 
     `serial` tells apart what one exchange settles several times.
     """
-    principal = exchange.principal
-    assert exchange.model is not None
-    tariff = treasury.tariff
+    settlement_id = f"{exchange.id}.{serial}" if serial else exchange.id
+    held = _hold_now(treasury, exchange, candidates, input_tokens, output_tokens, draws, settlement_id)
+    while not isinstance(held, Meter):
+        await _replenish(treasury, dialect, *held)
+        held = _hold_now(treasury, exchange, candidates, input_tokens, output_tokens, draws, settlement_id)
+    return held
+
+
+def _hold_now(  # noqa: PLR0917 - keywords cost time here
+    treasury: "Treasury",
+    exchange: Exchange,
+    candidates: Sequence[Candidate],
+    input_tokens: int,
+    output_tokens: int,
+    draws: Draws,
+    settlement_id: str,
+) -> "Meter | tuple[Standing, list[Lack]]":
+    """Reserve as `hold` does, or return what lacks, of which standing. By position, and no coroutine of its own: it is
+    all that nearly every request needs.
+    """
+    principal, model, tariff = exchange.principal, exchange.model, treasury.tariff
+    assert model is not None
     nanos = 0
     pays = principal.account is not None and draws is not _ENTRY
     if pays:
         worst = tariff.worst_nanos(candidates, input_tokens, output_tokens)
         if worst is None:
-            message = f"the model {exchange.model!r} has no price here, so it cannot be sold"
+            message = f"the model {model!r} has no price here, so it cannot be sold"
             raise ClientError(Failure(404, Kind.NOT_FOUND, message, code="model_not_priced", param="model"))
-        nanos = charge_nanos(worst, *principal.ratios)
+        nanos = charged_nanos(worst, principal.ratio)
     reserved = tariff.output_tokens_reserved
     tokens = input_tokens + (output_tokens if output_tokens < reserved else reserved)
-    while True:
-        now = treasury.clock()
-        standing = treasury.standings.of(principal, exchange.model, now, draws)
-        outcome = reserve(standing, nanos, tokens, now)
-        if isinstance(outcome, Reservation):
-            break
-        try:
-            await treasury.lender.replenish(outcome)
-        except ShortageError as exc:
-            raise ClientError(_shortage(exc.lack, treasury, standing, dialect)) from exc
-        except UnavailableError as exc:
-            raise ClientError(_away("the accounts cannot be looked at for the moment", "store_unavailable")) from exc
+    now = treasury.clock()
+    standing = treasury.standings.of(principal, model, now, draws)
+    outcome = reserve(standing, nanos, tokens, now)
+    if not isinstance(outcome, Reservation):
+        return standing, outcome
     if standing.is_low:
         treasury.lender.top_up(standing)
     if pays:
@@ -230,8 +244,17 @@ async def hold(
         except JournalFullError as exc:
             outcome.void()
             raise ClientError(_away("there is no room to write down what answers cost", "journal_full")) from exc
-    settlement_id = f"{exchange.id}.{serial}" if serial else exchange.id
-    return Meter(treasury, exchange, standing, outcome, booked=pays, id=settlement_id)
+    return Meter(treasury, tariff, exchange, outcome, settlement_id, pays)
+
+
+async def _replenish(treasury: "Treasury", dialect: Dialect, standing: Standing, lacks: list[Lack]) -> None:
+    """Return when what lacks may be there. Raises what a client is told when it will not be."""
+    try:
+        await treasury.lender.replenish(lacks)
+    except ShortageError as exc:
+        raise ClientError(_shortage(exc.lack, treasury, standing, dialect)) from exc
+    except UnavailableError as exc:
+        raise ClientError(_away("the accounts cannot be looked at for the moment", "store_unavailable")) from exc
 
 
 def estimated(usage: Usage | None, prompt_bytes: int, *, events: int = 0, bytes_out: int = 0) -> Usage:

@@ -35,10 +35,24 @@ def record(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None
         exchange.ttft_seconds,
         exchange.usage,
     )
+    attempts = []
     for attempt in exchange.attempts:
-        metrics.attempt_finished(attempt.provider, attempt.cause, attempt.seconds)
-        if attempt.usage is not None:
-            metrics.attempt_wasted(attempt.provider, attempt.usage)
+        provider, cause, seconds, usage = attempt.provider, attempt.cause, attempt.seconds, attempt.usage
+        metrics.attempt_finished(provider, cause, seconds)
+        if usage is not None:
+            metrics.attempt_wasted(provider, usage)
+        attempts.append(
+            AttemptEntry(
+                provider,
+                attempt.model,
+                cause,
+                attempt.status,
+                attempt.reused,
+                milliseconds(attempt.offset_seconds),
+                milliseconds(seconds),
+                usage,
+            )
+        )
     if exchange.hedged:
         metrics.request_hedged()
     treasury = gateway.treasury
@@ -53,7 +67,7 @@ def record(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None
         Entry(
             time.time(),
             exchange.request_id.decode("ascii"),
-            exchange.key,
+            exchange.principal.id,
             request.method,
             request.path.decode("ascii", "replace"),
             exchange.surface.name,
@@ -68,19 +82,7 @@ def record(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None
             exchange.usage,
             None if ttft_seconds is None else milliseconds(ttft_seconds),
             milliseconds(duration_seconds),
-            [
-                AttemptEntry(
-                    attempt.provider,
-                    attempt.model,
-                    attempt.cause,
-                    attempt.status,
-                    attempt.reused,
-                    milliseconds(attempt.offset_seconds),
-                    milliseconds(attempt.seconds),
-                    attempt.usage,
-                )
-                for attempt in exchange.attempts
-            ],
+            attempts,
         )
     )
 

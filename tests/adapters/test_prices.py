@@ -309,6 +309,13 @@ def test_the_order_of_ratios_does_not_matter(cost: int, ratios: list[int], draws
     assert 0 <= charged - exact < 1
 
 
+@given(st.integers(0, 10**15), st.lists(st.integers(0, 10**8), max_size=4))
+def test_a_fraction_charges_what_its_ratios_do_in_lowest_terms(cost: int, ratios: list[int]) -> None:
+    numerator, denominator = price.fraction(*ratios)
+    assert Fraction(numerator, denominator).as_integer_ratio() == (numerator, denominator)
+    assert price.charged_nanos(cost, (numerator, denominator)) == charge_nanos(cost, *ratios)
+
+
 @pytest.mark.parametrize(
     ("cost", "ratios", "charged"),
     [

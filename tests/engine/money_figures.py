@@ -37,12 +37,12 @@ import trio
 
 from adapters import registry
 from adapters.usage import Usage
+from bench.account import TOKEN, open_account
 from bench.client import chat_request, request_bytes
 from bench.jobs import Report, Unary
-from bench.measure import perform
-from bench.money import TOKEN, open_account
+from bench.perform import perform
 from bench.process import Cores, cores, placed
-from bench.report import spread
+from bench.samples import spread
 from bench.subjects import canned
 from engine import generate, pipeline
 from engine.config import load_document
@@ -268,7 +268,8 @@ async def situ(size: Size, placement: Cores) -> None:
 
 def _keep(steps: Mapping[str, list[float]], medians: defaultdict[str, list[float]]) -> None:
     for step in ADDED:
-        medians[step].append(statistics.median(steps[step]) / 1000)
+        # Of who pays nothing there is no meter: a step that nobody took costs nothing.
+        medians[step].append(statistics.median(steps[step] or [0.0]) / 1000)
 
 
 async def _live(stack: AsyncExitStack, port: int, *, commit_seconds: float) -> Live:

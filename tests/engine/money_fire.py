@@ -269,15 +269,16 @@ class Fire:
     def pids(self, module: str = "") -> list[int]:
         """Return the workers and clerks there are, of a dead supervisor too; or those of them that run one module."""
         own = self._supervisor.pid if self._supervisor is not None else None
-        return [each.pid for each in self._processes() if each.pid != own and (not module or module in each.cmdline())]
+        return [pid for pid, words in self._processes() if pid != own and (not module or module in words)]
 
-    def _processes(self) -> list[psutil.Process]:
-        """Return what runs on our data directory."""
+    def _processes(self) -> list[tuple[int, list[str]]]:
+        """Return what runs on our data directory: pids and command lines."""
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                if str(self.data) in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
+                words = process.cmdline()
+                if str(self.data) in words and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append((process.pid, words))
         return found
 
     async def kill_supervisor(self) -> None:

@@ -113,15 +113,19 @@ class Reservations(RuleBasedStateMachine):
     @rule(nanos=st.integers(0, 4_000), tokens=st.integers(0, 1_500))
     def take(self, nanos: int, tokens: int) -> None:
         before = [each.free for each in self.all]
+        amounts = [nanos, nanos, nanos, 1, min(tokens, 1_000), 1]
+        self.standing.is_low = False
         outcome = reserve(self.standing, nanos, tokens, NOON)
         if isinstance(outcome, Reservation):
             self.open.append(outcome)
             self.started += 1
+            assert self.standing.is_low == any(each.free < each.low for each in self.all)
             return
         assert [each.free for each in self.all] == before, "all or nothing"
-        assert outcome
-        for lack in outcome:
-            assert lack.allowance.free < lack.amount
+        assert outcome == [
+            Lack(each, amount) for each, amount in zip(self.all, amounts, strict=True) if each.free < amount
+        ]
+        assert not self.standing.is_low, "what lacks is asked for by whoever lacks it"
 
     @precondition(lambda self: self.open)
     @rule(nanos=st.integers(0, 12_000), tokens=st.integers(0, 3_000), which=st.integers(0, 100))
@@ -182,6 +186,7 @@ def test_a_reservation_is_resolved_once(first: str, second: str) -> None:
     reservation = taken(standing(allowance(Unit.MONEY, 100)), 10)
     ends = {"settle": lambda: reservation.settle(5, 0), "void": reservation.void}
     ends[first]()
+    assert reservation.state is {"settle": State.SETTLED, "void": State.VOIDED}[first]
     with pytest.raises(AssertionError, match="->"):
         ends[second]()
 

@@ -12,6 +12,7 @@ from adapters.errors import Failure, Kind, UpstreamError
 from engine.breaker import FAILURES_MAX, OPEN_SECONDS
 from engine.config import Race, load_document
 from engine.endpoint import Endpoint
+from engine.hedge import Policy
 from engine.latency import SAMPLES_MIN
 from engine.route import BUDGET_TOKENS_MAX, Budgets, Candidate, Route
 
@@ -165,6 +166,20 @@ def test_one_that_nobody_knows_is_tried(endpoint: Endpoint) -> None:
     assert route([old, new], numbers=(0.0, 0.9)).pick(0.0) is new
 
 
+def test_streams_and_whole_answers_are_raced_with_their_own_patience(endpoint: Endpoint) -> None:
+    race = Race(attempts_max=3, attempt_seconds=7.0, unary_attempt_seconds=70.0)
+    two = route(tier(endpoint, "a", "b"), race=race)
+    assert two.policy == Policy(2, 7.0, two.hedge_budget, two.retry_budget)
+    assert two.unary_policy == Policy(2, 70.0, two.hedge_budget, two.retry_budget)
+
+
+def test_the_only_candidate_is_not_asked_twice_nor_while_it_fails(endpoint: Endpoint) -> None:
+    only = tier(endpoint, "a")[0]
+    assert route([only]).pick(0.0, [only]) is None
+    open_breaker(only)
+    assert route([only]).pick(0.0) is None
+
+
 def test_one_candidate_needs_no_dice(endpoint: Endpoint) -> None:
     numbers = Numbers(0.5)
     one = Route("m", [tier(endpoint, "a")], Race(), random=numbers)
@@ -215,6 +230,15 @@ def test_affinity_is_stable_and_only_who_is_gone_moves(endpoint: Endpoint) -> No
     open_breaker(candidates[1])
     after = favourites(route(candidates))
     assert {key for key in before if before[key] != after[key]} == {key for key in before if before[key] == "b"}
+
+
+def test_affinity_is_even_among_equals(endpoint: Endpoint) -> None:
+    one = route(tier(endpoint, "a", "b", "c"))
+    found = Counter(favourites(one, 3000).values())
+    assert all(900 < found[name] < 1100 for name in ("a", "b", "c"))
+    first = one.candidates[0]
+    gone = Counter(names(one.pick(0.0, [first], b"key-%d" % number)) for number in range(3000))
+    assert all(1400 < gone[name] < 1600 for name in ("b", "c"))
 
 
 def test_affinity_respects_weights(endpoint: Endpoint) -> None:

@@ -272,6 +272,40 @@ async def test_a_position_moves_on_without_settlements(store: Store) -> None:
     assert [holder.position for holder in await store.holders()] == [Position(1, 40)]
 
 
+async def test_a_holder_hears_up_to_where_its_own_journal_is_booked(store: Store) -> None:
+    await with_account(store, 100)
+    await with_holder(store, "w1", 60)
+    await with_holder(store, "w2", 40)
+    version = (await store.news(None, 0)).version
+
+    async def booked(holder: str | None, since: int = version) -> Position:
+        news = await store.news(holder, since)
+        assert (news.accounts == ()) is (since == version)
+        return news.booked
+
+    assert await booked("w1") == Position()
+    await store.settle("w1", [settlement("set_1", 10)], START, Position(1, 80))
+    await store.settle("w2", [settlement("set_2", 10)], START, Position(3, 7))
+    assert (await booked("w1"), await booked("w2")) == (Position(1, 80), Position(3, 7))
+    assert await booked("w1", since=0) == Position(1, 80), "beside other news too"
+    assert await store.settle("w1", [], START, Position(1, 20)) == 0
+    assert await booked("w1") == Position(1, 80), "nothing was booked"
+    with pytest.raises(ConflictError):
+        await store.settle("w1", [settlement("set_3", 1_000)], Position(1, 80), Position(2, 5))
+    assert await booked("w1") == Position(1, 80)
+    await store.settle("w1", [], Position(1, 80), Position(2, 0))
+    assert await booked("w1") == Position(2, 0)
+
+
+async def test_of_who_is_no_holder_nothing_is_booked(store: Store) -> None:
+    await with_account(store, 100)
+    await with_holder(store, "w1", 60)
+    await store.settle("w1", [settlement("set_1", 10)], START, Position(1, 80))
+    assert (await store.news(None, 0)).booked == (await store.news("w2", 0)).booked == Position()
+    await store.leave("w1")
+    assert (await store.news("w1", 0)).booked == Position()
+
+
 async def test_who_is_unknown_settles_nothing(store: Store) -> None:
     await with_account(store, 100)
     await with_holder(store, "w1", 100)
