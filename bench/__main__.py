@@ -4,10 +4,11 @@
     python -m bench compare A.json B.json        what moved beyond noise; exit status 1 on a regression
     python -m bench readme RESULT.json           the figures of the README, in Markdown
     python -m bench report RESULT.json           the page again, from its document
+    python -m bench peers install|list|remove    what else is measured beside the gateway
 
-A missed target is shown; exit status 1 is for a request that failed, a scenario that did not start, a regression, a
-file that is no run; 2 for wrong usage; 130 for Ctrl-C. What compares and draws is loaded when that is asked for. To
-compare quick runs, give both `--rounds 5`: with less, little is judged.
+A missed target is shown; exit status 1 is for a request that failed, a scenario that did not start, a peer that cannot
+be had, a regression, a file that is no run; 2 for wrong usage; 130 for Ctrl-C. What compares and draws is loaded when
+that is asked for. To compare quick runs, give both `--rounds 5`: with less, little is judged.
 """
 
 import argparse
@@ -27,6 +28,7 @@ def run(words: Sequence[str], console: Console) -> int:
     """Run scenarios, show what they found, and write it down."""
     from bench.drive import drive  # noqa: PLC0415 - the other commands measure nothing
     from bench.page import page  # noqa: PLC0415 - loads what draws
+    from bench.peers.choice import add_options, chosen  # noqa: PLC0415
     from bench.process import raise_open_files  # noqa: PLC0415
     from bench.runs import write  # noqa: PLC0415
     from bench.scenarios import NAMES, Profile  # noqa: PLC0415
@@ -35,7 +37,7 @@ def run(words: Sequence[str], console: Console) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measure, and write JSON and one HTML page.",
-        epilog="Other commands: compare A.json B.json, readme RESULT.json, report RESULT.json.",
+        epilog="Other commands: compare A.json B.json, readme RESULT.json, report RESULT.json, peers ACTION.",
     )
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"of {', '.join(NAMES)}; default: all")
     parser.add_argument("--quick", action="store_true", help="less of everything, about a minute and a half")
@@ -43,14 +45,19 @@ def run(words: Sequence[str], console: Console) -> int:
     parser.add_argument("--rounds", type=positive, help="rounds of each scenario; default: its own number")
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"the directory written to; default: {OUTPUT}")
     parser.add_argument("--all", action="store_true", help="print every figure, and not only those that are quoted")
+    add_options(parser)
     asked = parser.parse_args(words)
     strangers = [name for name in asked.scenarios if name not in NAMES]
     if strangers:
         parser.error(f"no such scenario: {', '.join(strangers)} (there are {', '.join(NAMES)})")
+    beside = chosen(parser, asked)
     asked.output.mkdir(parents=True, exist_ok=True)
     raise_open_files()
     names = list(dict.fromkeys(asked.scenarios)) or list(NAMES)
-    found = drive(names, Profile(quick=asked.quick, seed=asked.seed, rounds=asked.rounds), console)
+    profile = Profile(
+        quick=asked.quick, seed=asked.seed, rounds=asked.rounds, peers=beside, upstream_port=asked.upstream_port
+    )
+    found = drive(names, profile, console)
     for table in tables(found, whole=asked.all):
         console.print(table)
     for problem in found.problems:
@@ -114,7 +121,19 @@ def report(words: Sequence[str], console: Console) -> int:
     return 0
 
 
-COMMANDS: dict[str, Callable[[Sequence[str], Console], int]] = {"compare": compare, "readme": readme, "report": report}
+def peers(words: Sequence[str], console: Console) -> int:
+    """Install, list or remove what is measured beside the gateway."""
+    from bench.peers.command import main as carry_out  # noqa: PLC0415
+
+    return carry_out(words, console)
+
+
+COMMANDS: dict[str, Callable[[Sequence[str], Console], int]] = {
+    "compare": compare,
+    "readme": readme,
+    "report": report,
+    "peers": peers,
+}
 
 
 def positive(text: str) -> int:
@@ -139,7 +158,8 @@ def main(words: Sequence[str] | None = None) -> int:
     if missing:
         print(f"bench: needs {', '.join(missing)}, of the development group in pyproject.toml", file=sys.stderr)
         return 1
-    from bench.runs import RunError  # noqa: PLC0415 - behind the check
+    from bench.peers import PeerError  # noqa: PLC0415 - behind the check
+    from bench.runs import RunError  # noqa: PLC0415
 
     words = list(sys.argv[1:] if words is None else words)
     console = Console(width=None if sys.stdout.isatty() else _PIPED_COLUMNS)
@@ -147,7 +167,7 @@ def main(words: Sequence[str] | None = None) -> int:
         if words and words[0] in COMMANDS:
             return COMMANDS[words[0]](words[1:], console)
         return run(words, console)
-    except RunError as exc:
+    except (RunError, PeerError) as exc:
         print(f"bench: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -5,21 +5,23 @@ length, `stream`, `stream_options.include_usage` and (`bench.plan`)
 
     "x_canned": {"events": 20, "interval_ms": 20, "spread": true}
 
-for a stream of that many events (0: without end), one every interval (0: as fast as the peer reads), the first at
-once; with `spread` the second comes after a random part of the interval, so that many streams do not tick together. Due
+(or the same as JSON in `stop`, which they pass on who drop what they do not know) for a stream of that many events (0:
+without end), one every interval (0: as fast as the peer reads), the first at once; with `spread` the second comes after
+a random part of the interval, so that many streams do not tick together; or `{"status": 503}` for that error. Due
 events of thousands of streams hang in one wheel of 1 ms ticks. A peer that does not read stops its own stream: nothing
-piles up.
+piles up. A body of more than 64 KB is counted and thrown away as it comes, so that a prompt of megabytes costs little
+more here than the kernel's copy of it, and gets the unary answer.
 """
 
 import argparse
 import heapq
 import json
-import random
 import selectors
 import socket
 import sys
 from collections.abc import Callable
 from enum import Enum
+from random import Random
 from time import perf_counter
 
 from bench.plan import Plan, listing, plan_for
@@ -27,12 +29,15 @@ from bench.process import raise_open_files
 
 _BLOCK_EVENTS = 64
 _READ_BYTES = 16_384
+_SKIPPED_READ_BYTES = 262_144
+_BODY_BYTES_MAX = 65_536
 _PLANS_MAX = 256
 _READ, _BOTH = selectors.EVENT_READ, selectors.EVENT_READ | selectors.EVENT_WRITE
 
 
 class _State(Enum):
     READING = "reading a request"
+    SKIPPING = "counting the bytes of a long body"
     STREAMING = "an event hangs in the wheel"
     FLOODING = "writing whenever the peer reads"
     CLOSED = "closed"
@@ -66,7 +71,7 @@ class _Wheel:
 
 
 class _Connection:
-    __slots__ = ("_buffer", "_due_s", "_left", "_plan", "_server", "_socket", "_state", "_unsent")
+    __slots__ = ("_buffer", "_due_s", "_left", "_plan", "_server", "_skipped", "_socket", "_state", "_unsent")
 
     def __init__(self, server: "Server", accepted: socket.socket) -> None:
         self._server = server
@@ -76,6 +81,7 @@ class _Connection:
         self._state = _State.READING
         self._due_s = 0.0
         self._left = 0
+        self._skipped = 0
         self._plan: Plan | None = None
 
     def ready(self, mask: int) -> None:
@@ -85,6 +91,9 @@ class _Connection:
             self._read()
 
     def _read(self) -> None:
+        if self._state is _State.SKIPPING:
+            self._skip()
+            return
         try:
             data = self._socket.recv(_READ_BYTES)
         except BlockingIOError:
@@ -105,11 +114,34 @@ class _Connection:
         head = self._buffer[:head_end].lower()
         at = head.find(b"\r\ncontent-length:")
         length = int(head[at + 17 : head.index(b"\r\n", at + 17)]) if at >= 0 else 0
+        if length > _BODY_BYTES_MAX:
+            self._skipped = length - (len(self._buffer) - head_end)
+            self._buffer = b""
+            self._state = _State.SKIPPING
+            self._skip()
+            return
         if len(self._buffer) < head_end + length:
             return
         body = self._buffer[head_end : head_end + length]
         self._buffer = self._buffer[head_end + length :]
         self._begin(self._server.models if head.startswith(b"get ") else self._server.plan(body))
+
+    def _skip(self) -> None:
+        """Take a piece of a long body; only a piece, so that the events of others are not late for it."""
+        scrap = self._server.scrap
+        try:
+            received = self._socket.recv_into(scrap, min(self._skipped, len(scrap)))
+        except BlockingIOError:
+            return
+        except OSError:
+            received = 0
+        if not received:
+            self._close()
+            return
+        self._skipped -= received
+        if not self._skipped:
+            self._state = _State.READING
+            self._begin(self._server.plan(b""))
 
     def _begin(self, plan: Plan) -> None:
         self._plan = plan
@@ -125,7 +157,7 @@ class _Connection:
         self._state = _State.STREAMING
         self._due_s = perf_counter()
         if plan.spread:
-            self._due_s -= random.random() * plan.interval_s
+            self._due_s -= self._server.dice.random() * plan.interval_s
         self._event(plan.head)
 
     def tick(self) -> None:
@@ -197,10 +229,12 @@ class _Connection:
 class Server:
     """Serves one listening socket until `stop` is called from one of its own callbacks, or the process ends."""
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: socket.socket, seed: int = 0) -> None:
         self.selector = selectors.DefaultSelector()
         self.wheel = _Wheel()
         self.models = listing()
+        self.dice = Random(seed)
+        self.scrap = bytearray(_SKIPPED_READ_BYTES)
         self._plans: dict[bytes, Plan] = {}
         self._listener = listener
         self._running = True
@@ -247,11 +281,12 @@ def main() -> None:
     """Run the canned upstream as a process: prints one JSON line when it listens."""
     parser = argparse.ArgumentParser(prog="python -m bench.canned", description="The canned upstream.")
     parser.add_argument("--port", type=int, default=0, help="TCP port on 127.0.0.1 (0: any free one)")
+    parser.add_argument("--seed", type=int, default=0, help="decides where in its interval a spread stream begins")
     parser.add_argument("--follow-stdin", action="store_true", help="exit when stdin closes")
     arguments = parser.parse_args()
     raise_open_files()
     with socket.create_server(("127.0.0.1", arguments.port), backlog=4096) as listener:
-        server = Server(listener)
+        server = Server(listener, arguments.seed)
         if arguments.follow_stdin:
             server.follow(sys.stdin.fileno())
         port = listener.getsockname()[1]

@@ -16,7 +16,7 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from bench.plan import CONTENT_MARK, EVENT_MARK, FIELD, LAST_CHUNK, STREAM_END
+from bench.plan import CARRIER, CONTENT_MARK, EVENT_MARK, FIELD, LAST_CHUNK, STREAM_END
 
 _READ_BYTES = 16_384  # larger buffers are mapped and unmapped by malloc at each read
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -40,7 +40,7 @@ def chat_request(
     ]
     fields: dict[str, Any] = {"model": model, "messages": messages, "temperature": 0.2, "max_tokens": 256}
     if canned is not None:
-        fields |= {"stream": True, FIELD: canned}
+        fields |= {"stream": True, CARRIER: json.dumps({FIELD: canned})}
     if number is not None:
         messages[1]["content"] += f" This is question {number}."
         fields |= {"stream": True, "seed": number}
@@ -106,6 +106,7 @@ class Observer:
         "first_contents",
         "gaps",
         "latencies",
+        "lates",
         "on_content",
         "on_done",
         "record",
@@ -119,6 +120,7 @@ class Observer:
         self.latencies: list[float] = []
         self.first_contents: list[float] = []
         self.gaps: list[float] = []
+        self.lates: list[float] = []
         self.errors: Counter[str] = Counter()
         self.on_content: Callable[[Connection], None] | None = None
         self.on_done: Callable[[Connection], None] | None = None
@@ -212,7 +214,8 @@ class Connection:
         except BlockingIOError:
             return
         except OSError as exc:
-            self._fail(f"receive: {type(exc).__name__}")
+            if self.state is not State.CLOSED:  # by another one's callback, when both were ready in the same turn
+                self._fail(f"receive: {type(exc).__name__}")
             return
         if not data:
             self._fail(f"closed while {self.state.value}")

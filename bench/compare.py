@@ -23,8 +23,8 @@ from rich.table import Table
 from rich.text import Text
 from scipy import stats
 
-from bench.report import Verdict
 from bench.runs import Figure, Run, Scenario, digits
+from bench.samples import Verdict
 from bench.sheet import peer_of
 
 CONFIDENCE = 0.99

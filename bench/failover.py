@@ -27,6 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
@@ -35,8 +36,8 @@ from bench import faults
 from bench.attempts import AccessLog, Line
 from bench.faults import Faults, Pace, Upstream
 from bench.jobs import AnyJob, Arrivals, Numbered, Paced, Report
-from bench.lane import commit, machine
-from bench.measure import perform
+from bench.machine import describe, revision
+from bench.perform import perform
 from bench.process import Cores, busy_share, cores, raise_open_files
 from bench.subjects import KEY, Served, Subject, canned, fetch, serving
 
@@ -282,9 +283,9 @@ def main() -> int:
     console.print(f"{time.monotonic() - started_s:.0f} s")
     if arguments.json:
         where = {
-            "commit": commit(),
+            "commit": revision(),
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "machine": machine(placement),
+            "machine": msgspec.to_builtins(describe(placement, others_share)),
             "settings": sheets.plain(settings),
             "remarks": notes,
         }

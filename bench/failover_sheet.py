@@ -18,7 +18,7 @@ from rich.text import Text
 from bench import faults
 from bench.attempts import Line, Tally, left_alone_after_s, tally
 from bench.jobs import Report
-from bench.report import Verdict, spread
+from bench.samples import Verdict, spread
 
 HEDGE_FLOOR_MS = 200.0
 HEDGE_SHARE_MAX = 0.10

@@ -3,22 +3,44 @@
     echo '{"kind": "unary", "port": 8080, "key": "sk-bench", "seconds": 3}' | python -m bench.load
 
 The jobs are `bench.jobs`': unary requests in a closed and in an open loop, endless streams, short streams in open loop,
-numbered ones whose fate the upstream draws, streams held open, and one slow reader. Rules: loopback only; every job
-ends by itself, also when the far end is silent; the CPU time of the subject is read here, in the same moment as the
-counts it is divided by; whatever failed is counted, never skipped.
+numbered ones whose fate the upstream draws, streams held open, slow readers (`bench.slow`), a connection for each
+request (`bench.churn`), prompts of megabytes (`bench.large`), and all sorts mixed (`bench.soak`). Rules: loopback only;
+every job ends by itself, also when the far end is silent; the CPU time of the subject is read here, in the same moment
+as the counts it is divided by; whatever failed is counted, never skipped.
 """
 
+import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import msgspec
 
+from bench.churn import run_churn
 from bench.client import Connection, State, chat_request, request_bytes
-from bench.jobs import AnyJob, Arrivals, Hold, Numbered, Paced, Report, SlowReader, Streams, Unary
+from bench.jobs import (
+    AnyJob,
+    Arrivals,
+    Churn,
+    Hold,
+    Job,
+    Large,
+    Numbered,
+    Paced,
+    Report,
+    SlowReader,
+    Soak,
+    Streams,
+    Unary,
+)
+from bench.large import run_large
 from bench.loop import Loop, Metronome
+from bench.prefork import serve
 from bench.process import raise_open_files, rss_bytes
 from bench.slow import run_slow_reader
+from bench.soak import run_soak
 from bench.wrk import run_wrk
 
 _CONNECTIONS_MAX = 4000
@@ -44,9 +66,11 @@ def run_streams(job: Streams, loop: Loop) -> Report:
 
 def run_hold(job: Hold, loop: Loop) -> Report:
     """Hold the streams open for the window, and read the subject's memory before the first and at the end."""
-    before = rss_bytes(job.subject)
+    before, started_s = rss_bytes(job.subject), perf_counter()
     opened = loop.open_streams(job.streams)
+    open_seconds = perf_counter() - started_s
     report = loop.measure(job)
+    report.open_seconds = open_seconds
     report.opened = sum(connection.state is State.STREAMING for connection in loop.connections)
     report.fail("lost while held", opened - report.opened)
     report.rss_before_bytes, report.rss_after_bytes = before, rss_bytes(job.subject)
@@ -121,39 +145,54 @@ def _asker(loop: Loop) -> Callable[..., None]:
     return ask
 
 
+_RUNS: dict[type[Job], Callable[[Any, Loop], Report]] = {
+    Unary: run_unary,
+    Paced: run_arrivals,
+    Streams: run_streams,
+    Arrivals: run_arrivals,
+    Numbered: run_numbered,
+    Hold: run_hold,
+    Churn: run_churn,
+    Large: run_large,
+    Soak: run_soak,
+}
+"""How each kind of job is done on a loop."""
+
+
 def run(job: AnyJob) -> Report:
     """Run one job; takes its seconds, and at most about two minutes more when the far end is slow to open."""
     if isinstance(job, SlowReader):
         return run_slow_reader(job)
+    canned: dict[str, object] | None = None
     match job:
-        case Unary() | Paced() | Numbered():
-            canned: dict[str, object] | None = None
         case Arrivals():
             canned = {"events": job.events, "interval_ms": job.interval_ms}
-        case Streams() | Hold():
+        case Unary() if job.events:
+            canned = {"events": job.events, "interval_ms": job.interval_ms}
+        case Streams() | Hold() | Large():
             canned = {"events": 0, "interval_ms": job.interval_ms, "spread": True}
     loop = Loop(job, canned)
     try:
-        match job:
-            case Unary():
-                return run_unary(job, loop)
-            case Streams():
-                return run_streams(job, loop)
-            case Arrivals() | Paced():
-                return run_arrivals(job, loop)
-            case Numbered():
-                return run_numbered(job, loop)
-            case Hold():
-                return run_hold(job, loop)
+        return _RUNS[type(job)](job, loop)
     finally:
         loop.close()
 
 
+def reported(job: bytes) -> bytes:
+    """Run a job that is written as JSON, and write its report."""
+    return msgspec.json.encode(run(msgspec.json.decode(job, type=AnyJob)))
+
+
 def main() -> None:
-    """Run the job on stdin."""
+    """Run the job on stdin, or with --serve PATH those that come by that socket."""
+    parser = argparse.ArgumentParser(prog="python -m bench.load", description="The load generator; a job on stdin.")
+    parser.add_argument("--serve", type=Path, metavar="PATH", help="take jobs at this Unix socket until stdin ends")
+    serving: Path | None = parser.parse_args().serve
     raise_open_files()
-    report = run(msgspec.json.decode(sys.stdin.buffer.read(), type=AnyJob))
-    sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
+    if serving is not None:
+        serve(serving, reported)
+    else:
+        sys.stdout.buffer.write(reported(sys.stdin.buffer.read()) + b"\n")
 
 
 if __name__ == "__main__":

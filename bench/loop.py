@@ -19,6 +19,7 @@ from bench.process import cpu_seconds
 _OPEN_SECONDS_MAX = 60.0
 _LINGER_SECONDS_MAX = 5.0
 _OPENING_MAX = 200
+_WINDOWED = ("seconds", "requests_in_window", "subject_cpu_s", "beside_cpu_s", "upstream_cpu_s", "load_cpu_s")
 
 
 class Window:
@@ -29,14 +30,16 @@ class Window:
         self._started_s = perf_counter()
         self._before = self._read()
 
-    def _read(self) -> tuple[float, float, float]:
-        return cpu_seconds(self._job.subject), cpu_seconds(self._job.upstream), time.process_time()
+    def _read(self) -> tuple[float, float, float, float]:
+        pids = (self._job.subject, self._job.beside, self._job.upstream)
+        subject, beside, upstream = map(cpu_seconds, pids)
+        return subject, beside, upstream, time.process_time()
 
     def close(self, report: Report) -> None:
         """Take the second reading, into the report."""
         after = self._read()
         report.seconds = perf_counter() - self._started_s
-        report.subject_cpu_s, report.upstream_cpu_s, report.load_cpu_s = (
+        report.subject_cpu_s, report.beside_cpu_s, report.upstream_cpu_s, report.load_cpu_s = (
             now - before for now, before in zip(after, self._before, strict=True)
         )
 
@@ -106,6 +109,7 @@ class Loop:
             latency_ms=quantiles(observer.latencies),
             ttft_ms=quantiles(observer.first_contents),
             gap_ms=quantiles(observer.gaps),
+            late_ms=quantiles(observer.lates),
         )
 
     def close(self) -> None:
@@ -128,7 +132,7 @@ class Loop:
             self.run_until(perf_counter() + linger_seconds_max, linger)
         self.observer.record = False
         report = self.report()
-        for name in ("seconds", "requests_in_window", "subject_cpu_s", "upstream_cpu_s", "load_cpu_s"):
+        for name in _WINDOWED:
             setattr(report, name, getattr(closing, name))
         return report
 
@@ -149,6 +153,7 @@ class Metronome:
             end.setblocking(False)
         self._sender = sender
         self._selector = loop.selector
+        self._observer = loop.observer
         loop.selector.register(self._wakeup, selectors.EVENT_READ, self._tick)
         self._handler_before = signal.signal(signal.SIGALRM, lambda *_: None)
         signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
@@ -173,5 +178,7 @@ class Metronome:
         self._wakeup.recv(4096)
         now_s = perf_counter()
         while self._running and self._next_s <= now_s:
+            if self._observer.record:
+                self._observer.lates.append(perf_counter() - self._next_s)
             self._beat(self._next_s)
             self._next_s += self._period_s

@@ -23,44 +23,30 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import trio
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench.account import TOKEN, open_account
 from bench.jobs import AnyJob, Paced, Report, Unary
-from bench.lane import commit, machine
-from bench.measure import Samples, perform
+from bench.machine import describe, revision
+from bench.perform import perform
 from bench.process import Cores, busy_share, cores, raise_open_files
-from bench.report import Spread, Verdict, spread
-from bench.settlements import DOLLAR, Load, settle
-from bench.subjects import KEY, Subject, canned, serving
-from store.db import open_store
-from store.rows import Account, Key, TransferKind
+from bench.samples import Samples, Spread, Verdict, spread
+from bench.settlements import Load, settle
+from bench.subjects import KEY, Subject, canned, priced, serving
 
-TOKEN = "sk-hr-bench-0123456789abcdef0123456789abcdef"  # noqa: S105 - of an account that exists here alone
 ADDED_US_MAX = 40.0
 SETTLEMENTS_PER_S_MIN = 20_000.0
 
 PLAIN, LOGGED, CHARGED = WAYS = ("no store", "a store", "an account's key")
 
-_PROVIDER = """
-[providers.canned]
-base_url = "http://127.0.0.1:{port}/v1"
-models = ["canned"]
-
-[prices.canned]
-input = 1
-output = 2
-"""
 _WITHOUT_STORE = "[store]\nenabled = false\n"
-
-_LIMIT = 1_000_000_000
-"""Of rates: so high that nothing is refused."""
 
 _OPEN_LOAD = 0.5
 _PERIOD_US_MIN = 250
@@ -94,25 +80,6 @@ class Check(NamedTuple):
 
 
 # -- requests ----------------------------------------------------------------------------------------------------------
-
-
-async def open_account(data: Path) -> None:
-    """Make a store with one account in `data`, rich, with a key that has every kind of limit and reaches none."""
-    now = int(time.time())
-    async with open_store(data / "hedgerow.db") as store:
-        await store.put_account(Account(id="acc_bench", name="bench", cap_month_nanos=DOLLAR * _LIMIT, created=now))
-        await store.credit("acc_bench", 1_000_000 * DOLLAR, TransferKind.TOP_UP, id="tr_bench", now=now)
-        key = Key(
-            id="key_bench",
-            account="acc_bench",
-            name="bench",
-            digest=sha256(TOKEN.encode()).digest(),
-            cap_day_nanos=DOLLAR * _LIMIT,
-            requests_per_minute=_LIMIT,
-            tokens_per_minute=_LIMIT,
-            created=now,
-        )
-        await store.put_key(key)
 
 
 class Requests:
@@ -227,7 +194,7 @@ def measure(settings: Settings, placement: Cores, console: Console) -> Samples:
         trio.run(open_account, data)
         with contextlib.ExitStack() as running:
             upstream = running.enter_context(canned(placement))
-            provider = _PROVIDER.format(port=upstream.port)
+            provider = priced(upstream.port)
             without = running.enter_context(serving(_WITHOUT_STORE + provider, placement)).subject
             booking = running.enter_context(serving(provider, placement, data=data)).subject
             asking = partial(perform, cores=placement)
@@ -312,9 +279,9 @@ def main() -> int:
     console.print(f"{time.monotonic() - started_s:.0f} s")
     if arguments.json:
         document = {
-            "commit": commit(),
+            "commit": revision(),
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "machine": machine(placement),
+            "machine": msgspec.to_builtins(describe(placement, others_share)),
             "settings": settings._asdict()
             | {"settlements": settings.settlements._asdict(), "period_us": samples.unary_period_us},
             "figures": [

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from html import escape
 
 from bench import plots
-from bench.report import Verdict
 from bench.runs import Figure, Histogram, Run, Scenario, digits, shown, spread_of
+from bench.samples import Verdict
 from bench.sheet import peer_of, ratio_of, target_of
 
 _QUIET_SHARE_MAX = 0.05
@@ -74,13 +74,12 @@ def _scenario(scenario: Scenario) -> Iterator[str]:
 
 
 def _plots(scenario: Scenario) -> Iterator[str]:
-    by_unit: dict[str, list[Histogram]] = {}
+    groups: dict[str, list[Histogram]] = {}
     for histogram in scenario.histograms:
         if histogram.values:
-            by_unit.setdefault(histogram.unit, []).append(histogram)
-    for unit, histograms in by_unit.items():
-        title = f"{scenario.name}: distributions, {unit}"
-        yield _figure("distributions", plots.distributions(histograms, title))
+            groups.setdefault(histogram.group or f"distributions, {histogram.unit}", []).append(histogram)
+    for group, histograms in groups.items():
+        yield _figure(group, plots.distributions(histograms, f"{scenario.name}: {group}"))
     for curve in scenario.curves:
         yield _figure(curve.name, plots.lines(curve, f"{scenario.name}: {curve.name}"))
     for unit in dict.fromkeys(figure.unit for figure in scenario.figures):

@@ -8,6 +8,9 @@ import json
 from typing import Any, NamedTuple
 
 FIELD = "x_canned"
+CARRIER = "stop"
+"""A field that everybody passes on, also who drops those that it does not know; FIELD may be in it, as JSON."""
+
 CONTENT_MARK = b'"content":" '
 EVENT_MARK = b"data: {"
 LAST_CHUNK = b"\r\n0\r\n\r\n"
@@ -48,9 +51,15 @@ _HEAD = b"HTTP/1.1 200 OK\r\ndate: Tue, 14 Nov 2023 22:13:20 GMT\r\nx-request-id
 _STREAM_HEAD = _HEAD + b"content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
-def _whole(document: object) -> bytes:
+def _whole(document: object, head: bytes = _HEAD) -> bytes:
     body = _dump(document)
-    return _HEAD + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+    return head + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def _refusal(status: int) -> bytes:
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    error = {"message": "As you asked.", "type": kind, "param": None, "code": None}
+    return _whole({"error": error}, _HEAD.replace(b"200 OK", b"%d Refused" % status))
 
 
 def _unary() -> bytes:
@@ -79,12 +88,22 @@ class Plan(NamedTuple):
     spread: bool
 
 
+def _options(request: dict[str, Any]) -> dict[str, Any]:
+    carried = request.get(CARRIER)
+    carried = carried[0] if isinstance(carried, list) and carried else carried
+    found: dict[str, Any] = request if not isinstance(carried, str) or FIELD not in carried else json.loads(carried)
+    options: dict[str, Any] = found.get(FIELD, {})
+    return options
+
+
 def plan_for(body: bytes) -> Plan:
     """Read a request's body; one that is no JSON object gets the unary answer."""
     request = json.loads(body) if body.startswith(b"{") else {}
+    options = _options(request)
+    if "status" in options:
+        return Plan(_refusal(int(options["status"])), b"", b"", 0, 0.0, spread=False)
     if not request.get("stream"):
         return Plan(_unary(), b"", b"", 0, 0.0, spread=False)
-    options = request.get(FIELD, {})
     usage = bool((request.get("stream_options") or {}).get("include_usage"))
     end = _chunk({}, "stop", usage=usage)
     if usage:

@@ -21,8 +21,12 @@ from bench.runs import Curve, Histogram, Scenario
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#555555")
 """Told apart by most eyes: https://doi.org/10.1038/nmeth.1618."""
 
-_PARTS = dict(zip(("gateway", "nginx", "upstream", "load", "bench"), _COLOURS, strict=False))
-"""What has the same colour in every picture of CPU and memory."""
+_PARTS = dict(zip(("gateway", "nginx", "direct", "load", "bench"), _COLOURS, strict=False))
+_PARTS["upstream"] = _PARTS["direct"]
+"""What has the same colour in every picture."""
+
+_SPARE = tuple(colour for colour in _COLOURS if colour not in {_PARTS[name] for name in ("gateway", "nginx", "direct")})
+"""Of everybody else in a picture of times."""
 
 _DASHES = ("solid", "dashed", "dotted")
 _INCHES = (6.4, 3.4)
@@ -43,13 +47,16 @@ def distributions(histograms: Sequence[Histogram], title: str) -> str:
     """Draw cumulative distributions over each other; they must have one unit."""
     with mpl.rc_context(_SETTINGS | {"svg.hashsalt": title}):
         canvas, axes = _canvas(_INCHES)
-        for each, colour in zip(histograms, cycle(_COLOURS)):
+        spare = cycle(_SPARE)
+        for each in histograms:
+            label = each.name.removeprefix(f"{each.group}: ")
+            colour = _PARTS.get(label) or next(spare)
             total, seen = sum(each.counts), 0
             shares = []
             for count in each.counts:
                 seen += count
                 shares.append(100 * seen / total)
-            axes.step(each.values, shares, where="post", color=colour, label=each.name)
+            axes.step(each.values, shares, where="post", color=colour, label=label)
         if min(value for each in histograms for value in each.values) > 0:
             _logarithmic(axes.xaxis)
         axes.set_xlabel(histograms[0].unit)

@@ -32,13 +32,13 @@ import msgspec
 import trio
 from rich.console import Console
 
-from bench.lane import commit, machine
-from bench.measure import Samples
-from bench.money import TOKEN, Check, open_account, table
+from bench.account import TOKEN, open_account
+from bench.machine import describe, revision
+from bench.money import Check, table
 from bench.process import Cores, announcement, busy_share, cores, placed, raise_open_files, running
 from bench.realtime_load import AnyRealtimeJob, Cadence, Idle, RealtimeReport
-from bench.report import DIRECT, Verdict, spread
-from bench.subjects import KEY, Subject, serving
+from bench.samples import Samples, Verdict, spread
+from bench.subjects import DIRECT, KEY, Subject, serving
 
 LOGGED, CHARGED = RELAYED = ("a key of the file", "an account's key")
 WAYS = (DIRECT, *RELAYED)
@@ -347,9 +347,9 @@ def main() -> int:
     console.print(f"{time.monotonic() - started_s:.0f} s")
     if arguments.json:
         document = {
-            "commit": commit(),
+            "commit": revision(),
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "machine": machine(placement) | {"busy_share_of_others": others_share},
+            "machine": msgspec.to_builtins(describe(placement, others_share)),
             "settings": settings._asdict(),
             "figures": [
                 check._asdict() | {"figure": check.figure._asdict(), "verdict": check.verdict.value} for check in found

@@ -11,8 +11,8 @@ An answer says which frame it answers, how many frames came so far, and when tha
 nanoseconds. A frame that begins with another word than "echo" is counted, and not answered.
 """
 
-import os
 from base64 import b64encode
+from random import Random
 from typing import NamedTuple
 
 from bench.realtime_wire import frame_bytes
@@ -26,7 +26,7 @@ AUDIO_MS, AUDIO_BYTES_PER_S = 20, 48_000
 
 _KEY = bytes((0xA5, 0xC3, 0x5A, 0x3C))
 _MASKED = 0x80
-_AUDIO = b64encode(os.urandom(AUDIO_BYTES_PER_S * AUDIO_MS // 1000))
+_AUDIO = b64encode(Random(0).randbytes(AUDIO_BYTES_PER_S * AUDIO_MS // 1000))
 _APPEND = b'{"type":"input_audio_buffer.append","event_id":"%b_%d","audio":"' + _AUDIO + b'"}'
 _ID, _DELTA = b'"event_id":"', b'"delta":"'
 _ANSWER = (

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from bench.report import Spread, Verdict, spread
+from bench.jobs import SIGNIFICANT_DIGITS, Quantiles
+from bench.samples import Spread, Verdict, spread
 
 SCHEMA = 1
-SIGNIFICANT_DIGITS = 3
 
 
 class RunError(Exception):
@@ -45,12 +45,16 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Histogram(msgspec.Struct, frozen=True, kw_only=True):
-    """A distribution: ascending values, three significant digits of each, and how often each was seen."""
+    """A distribution: ascending values, three significant digits of each, and how often each was seen.
+
+    Those of one `group`, which have one unit, are drawn over each other; without one, those of one unit.
+    """
 
     name: str
     unit: str
     values: list[float]
     counts: list[int]
+    group: str = ""
 
 
 class Curve(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,6 +169,16 @@ def histogram(name: str, unit: str, values: Sequence[float]) -> Histogram:
         rounded = float(f"{value:.{SIGNIFICANT_DIGITS}g}")
         counted[rounded] = counted.get(rounded, 0) + 1
     return Histogram(name=name, unit=unit, values=list(counted), counts=list(counted.values()))
+
+
+def merged(name: str, group: str, rounds: Sequence[Quantiles]) -> Histogram:
+    """Make one distribution, in ms, of those of several rounds."""
+    counted: dict[float, int] = {}
+    for each in rounds:
+        for value, count in zip(each.values, each.counts, strict=True):
+            counted[value] = counted.get(value, 0) + count
+    values = sorted(counted)
+    return Histogram(name=name, unit="ms", values=values, counts=[counted[value] for value in values], group=group)
 
 
 def read(path: Path) -> Run:

@@ -27,7 +27,6 @@ answer; one that has begun a response completes it. The rule: a script is checke
 that a typo fails a test with its own words instead of a riddle on the wire. Nothing here waits or knows a socket.
 """
 
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -214,7 +213,7 @@ def _parse_step(document: object, position: int) -> Step:
     return Step(verb, value, options, inner)
 
 
-def walk(script: Script, draw: Callable[[], float] = random.random) -> Iterator[Step]:
+def walk(script: Script, draw: Callable[[], float]) -> Iterator[Step]:
     """Give the steps in order, each `choose` replaced by what `draw`, a number from 0 to 1, chooses.
 
     Each `repeat` is unrolled lazily, so that a billion repetitions cost no memory.

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import trio
 
-from bench.measure import Samples
+from bench.account import DOLLAR
+from bench.samples import Samples
 from store.db import open_store
 from store.interface import Store
 from store.rows import (
@@ -30,8 +31,6 @@ from store.rows import (
     day_of,
     wallet_of,
 )
-
-DOLLAR = 1_000_000_000
 
 
 class Load(NamedTuple):

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from bench.report import Spread, Verdict, spread
 from bench.runs import Figure, Run, Scenario, digits, shown, spread_of
+from bench.samples import Spread, Verdict, spread
 
 _STYLE = {Verdict.OK: "green", Verdict.OVER: "bold red", Verdict.UNKNOWN: ""}
 
@@ -30,8 +30,9 @@ def peer_of(figure: Figure) -> str:
     """Name the peer as shortly as it can be told from the figure: what follows the words that both share."""
     if figure.beside is None:
         return ""
-    if figure.beside.startswith(f"{figure.name}: "):
-        return figure.beside.removeprefix(f"{figure.name}: ")
+    title, mark, peer = figure.beside.rpartition(": ")
+    if mark and figure.name.startswith(title):
+        return peer
     ours, theirs = figure.name.split(", "), figure.beside.split(", ")
     return ", ".join(word for word in theirs if word not in ours) or figure.beside
 

@@ -1,8 +1,9 @@
-"""What is measured: the gateway as its users start it, or nothing at all (direct). nginx is in `bench.nginx`.
+"""What is measured: the gateway as its users start it, or nothing at all (direct). Others are in `bench.peers`.
 
-The gateway runs with everything on: a key to check, metrics, an access log to a file, a store for the log of requests,
-in a directory of its own. Its CPU time is that of its worker processes, as /api/status names them: the supervisor and
-the console are not in the path of a request.
+The gateway runs with everything on: an account's key with wallet, caps and rates, a price for the model, the journal, a
+store for ledger and log of requests, metrics, an access log to a file, all in directories of their own. Its CPU time is
+that of its worker processes, as /api/status names them. What else belongs to it (supervisor, console, whoever books) is
+not in the way of a request; it is read beside them, so that nothing is hidden there.
 """
 
 import http.client
@@ -18,13 +19,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil  # type: ignore[import-untyped, unused-ignore]
+import trio
+
+from bench.account import TOKEN, open_account
 from bench.process import Cores, announcement, free_port, running, wait_ready
 
+DIRECT, NGINX, GATEWAY = "direct", "nginx", "gateway"
+"""Names of subjects: the upstream itself, the floor, and what is measured."""
+
+LOGGED = "gateway, a key of the file"
+"""The gateway when it is asked with a key that nobody pays for."""
+
+OURS = frozenset({DIRECT, GATEWAY, LOGGED})
+"""Whose failures are the run's."""
+
 KEY = "sk-bench-0123456789abcdef0123456789abcdef"
+"""Of the configuration file: it is checked, and nobody pays."""
+
 _SERVER = """
 [server]
 listen = ["127.0.0.1:{port}"]
-workers = 1
+workers = {workers}
 access_log = "{log}"
 
 [keys.bench]
@@ -34,6 +50,10 @@ _CANNED = """
 [providers.canned]
 base_url = "http://127.0.0.1:{upstream_port}/v1"
 models = ["canned"]
+
+[prices.canned]
+input = 1
+output = 2
 """
 _LEAKING = re.compile(r"(_proxy|_api_key|_base_url|_host)$|^hedgerow_", re.IGNORECASE)
 
@@ -63,6 +83,7 @@ class Subject(NamedTuple):
             "path": self.path,
             "headers": dict(self.headers),
             "subject": list(self.pids),
+            "beside": list(self.beside),
         }
 
 
@@ -114,23 +135,35 @@ def fetch(port: int, path: str) -> tuple[int, bytes]:
 
 
 @contextmanager
-def canned(cores: Cores) -> Iterator[Subject]:
-    """Run the canned upstream; going straight to it is what `direct` means."""
-    command = [sys.executable, "-m", "bench.canned", "--follow-stdin"]
+def canned(cores: Cores, port: int = 0, seed: int = 0) -> Iterator[Subject]:
+    """Run the canned upstream, on any free port for 0; going straight to it is what `direct` means."""
+    command = [sys.executable, "-m", "bench.canned", "--follow-stdin", "--port", str(port), "--seed", str(seed)]
     with running(command, on=cores.others, piped=True) as process:
-        yield Subject("direct", announcement(process)["port"], (process.pid,))
+        yield Subject(DIRECT, announcement(process)["port"], (process.pid,))
 
 
 @contextmanager
-def gateway(upstream_port: int, cores: Cores) -> Iterator[Subject]:
-    """Run the gateway in front of one upstream; raises RuntimeError as `serving` does."""
-    with serving(_CANNED.format(upstream_port=upstream_port), cores) as served:
-        yield served.subject
+def gateway(upstream_port: int, cores: Cores, *, account: bool = True, workers: int = 1) -> Iterator[Subject]:
+    """Run the gateway in front of one upstream; raises RuntimeError as `serving` does.
+
+    It is asked with an account's key, or, without `account`, with one of its configuration file.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-account-") as directory:
+        data = Path(directory) / "data"
+        if account:
+            trio.run(open_account, data)
+        with serving(priced(upstream_port), cores, data=data, workers=workers) as served:
+            yield served.subject._replace(key=TOKEN if account else KEY)
+
+
+def priced(upstream_port: int) -> str:
+    """Give the configuration of one upstream whose model has a price."""
+    return _CANNED.format(upstream_port=upstream_port)
 
 
 @contextmanager
-def serving(providers: str, cores: Cores, *, data: Path | None = None) -> Iterator[Served]:
-    """Run `engine serve` with one worker and these providers and models, in the words of its configuration file.
+def serving(providers: str, cores: Cores, *, data: Path | None = None, workers: int = 1) -> Iterator[Served]:
+    """Run `engine serve` with these providers and models, in the words of its configuration file.
 
     Its accounts lie in `data`, or in an empty directory that is gone afterwards: never where its user has them. Raises
     RuntimeError, with the end of what it wrote, when it does not become ready.
@@ -138,16 +171,23 @@ def serving(providers: str, cores: Cores, *, data: Path | None = None) -> Iterat
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         port, config, log = free_port(), Path(directory) / "bench.toml", Path(directory) / "gateway.log"
         access_log = Path(directory) / "access.log"
-        config.write_text(_SERVER.format(port=port, key=KEY, log=access_log) + providers)
+        config.write_text(_SERVER.format(port=port, key=KEY, log=access_log, workers=workers) + providers)
         books = Path(directory) / "data" if data is None else data
         command = [sys.executable, "-m", "engine", "serve", "--config", str(config), "--data", str(books)]
         with running(command, on=cores.subject, environ=environment(), log=str(log)) as process:
             try:
                 wait_ready(process, lambda: fetch(port, "/health/ready")[0] == 200)
-                wait_ready(process, lambda: len(worker_pids(port)) == 1)
+                wait_ready(process, lambda: len(worker_pids(port)) == workers)
             except RuntimeError as exc:
                 raise RuntimeError(f"{exc}\n{log.read_text()[-2000:]}") from exc
-            yield Served(Subject("gateway", port, tuple(worker_pids(port))), access_log, log)
+            pids = tuple(worker_pids(port))
+            yield Served(Subject(GATEWAY, port, pids, beside=_others(process.pid, pids)), access_log, log)
+
+
+def _others(supervisor: int, workers: tuple[int, ...]) -> tuple[int, ...]:
+    """Give the supervisor and all that it started but for the workers."""
+    family = (supervisor, *(child.pid for child in psutil.Process(supervisor).children(recursive=True)))
+    return tuple(pid for pid in family if pid not in workers)
 
 
 def environment() -> dict[str, str]:

@@ -12,18 +12,24 @@ from typing import Self
 
 import psutil
 
+from bench.peers import owner
 from bench.runs import Curve
 
 PERIOD_S = 0.5
-_PARTS = {"bench.load": "load", "bench.realtime_load": "load", "bench.scenarios": "bench"}
+_PARTS = {
+    "bench.load": "load",
+    "bench.realtime_load": "load",
+    "bench.null": "null gateway",
+    "bench.scenarios": "bench",
+}
 
 
 def part(command: list[str]) -> str:
-    """Say what a process is, by its command line: the gateway, nginx, the load, an upstream, or the bench itself."""
+    """Say what a process is, by its command line: the gateway, a peer, the load, an upstream, or the bench itself."""
     if not command:
         return "other"
-    if command[0].startswith("nginx") or command[0].endswith("/nginx"):
-        return "nginx"
+    if (peer := owner(command)) is not None:
+        return peer
     if command[0].endswith("wrk"):
         return "load"
     module = command[command.index("-m") + 1] if "-m" in command[:-1] else ""

@@ -12,7 +12,10 @@ import msgspec
 
 from bench.runs import Figure, Scenario
 
-NAMES = ("lane", "failover", "micro", "money", "slow", "realtime")
+NAMES = (
+    *("relay", "latency", "translate", "failover", "streams", "slow-reader", "churn", "large", "money"),
+    *("realtime", "soak", "workers", "micro", "harness"),
+)
 
 Say = Callable[[str], None]
 """Told what is going on, for a person who waits."""
@@ -21,13 +24,15 @@ Say = Callable[[str], None]
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """How much is measured. `rounds` of None is each scenario's own number; `seed` decides what is drawn.
 
-    `peers` are those that are measured beside the gateway, each a name of `bench.peers` or `NAME=URL`.
+    `peers` are those that are measured beside the gateway, each a name of `bench.peers` or `NAME=URL`. `upstream_port`
+    is where the canned upstream listens, 0 for any free port.
     """
 
     quick: bool = False
     seed: int = 1
     rounds: int | None = None
     peers: tuple[str, ...] = ()
+    upstream_port: int = 0
 
 
 class Said(msgspec.Struct, tag="said", frozen=True):

@@ -15,15 +15,43 @@ from typing import NoReturn
 import msgspec
 
 from bench.runs import Scenario
-from bench.scenarios import NAMES, Done, Profile, Said, Say, failover, lane, micro, money, realtime, slow
+from bench.scenarios import (
+    NAMES,
+    Done,
+    Profile,
+    Said,
+    Say,
+    churn,
+    failover,
+    harness,
+    large,
+    latency,
+    micro,
+    money,
+    realtime,
+    relay,
+    slow_reader,
+    soak,
+    streams,
+    translate,
+    workers,
+)
 
 RUNS: dict[str, Callable[[Profile, Say], Scenario]] = {
-    "lane": lane.run,
+    "relay": relay.run,
+    "latency": latency.run,
+    "translate": translate.run,
     "failover": failover.run,
     "micro": micro.run,
     "money": money.run,
-    "slow": slow.run,
+    "streams": streams.run,
+    "slow-reader": slow_reader.run,
+    "churn": churn.run,
+    "large": large.run,
+    "soak": soak.run,
     "realtime": realtime.run,
+    "workers": workers.run,
+    "harness": harness.run,
 }
 
 

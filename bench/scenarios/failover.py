@@ -23,7 +23,7 @@ from bench.failover_sheet import (
     rank,
 )
 from bench.jobs import Report
-from bench.measure import perform
+from bench.perform import perform
 from bench.process import cores, raise_open_files
 from bench.runs import Curve, Figure, Scenario, histogram
 from bench.scenarios import Profile, Say, present
@@ -69,7 +69,7 @@ def run(profile: Profile, say: Say) -> Scenario:
     settings, placement, results = _settings(profile), cores(), Kept()
     with ExitStack() as stack:
         say("starting")
-        upstream = stack.enter_context(canned(placement))
+        upstream = stack.enter_context(canned(placement, seed=profile.seed))
         running = stack.enter_context(faults.upstreams(settings.pace, settings.seed, placement))
         ports = {name: each.port for name, each in running.items()}
         text = faults.configuration(ports, upstream.port, settings.attempt_seconds)

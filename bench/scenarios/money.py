@@ -1,9 +1,9 @@
 """What it costs a request that somebody pays for it, and how fast the ledger books it: `bench.money`, as figures."""
 
 from bench import money
-from bench.measure import Samples
 from bench.process import cores, raise_open_files
 from bench.runs import Figure, Scenario
+from bench.samples import Samples
 from bench.scenarios import Profile, Say, differences, present
 from bench.scenarios.spoken import SpokenConsole
 from bench.settlements import Load

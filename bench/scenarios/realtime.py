@@ -1,12 +1,12 @@
 """What the gateway adds to a session's sound, and what an idle session takes. The measures are `bench.realtime`'s."""
 
 from bench import realtime
-from bench.measure import Samples
 from bench.process import cores, raise_open_files
-from bench.report import DIRECT
 from bench.runs import Figure, Scenario
+from bench.samples import Samples
 from bench.scenarios import Profile, Say, differences, present
 from bench.scenarios.spoken import SpokenConsole
+from bench.subjects import DIRECT
 
 METHOD = (
     "One gateway worker before an upstream that answers each frame of sound with a small one; a frame of 20 ms every "

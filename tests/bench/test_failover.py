@@ -16,7 +16,7 @@ from bench.failover_sheet import Results, rank
 from bench.faults import Faults, Pace, Upstream
 from bench.jobs import AnyJob, Numbered, Report
 from bench.process import Cores, free_port
-from bench.report import Verdict
+from bench.samples import Verdict
 from bench.script import parse_script
 from bench.subjects import Served, Subject, fetch
 from engine.config import load_text

@@ -1,34 +1,36 @@
-"""The load generator, the canned upstream and the report count rightly. No figure is asserted: that is the bench."""
+"""The load generator and the canned upstream count rightly. No figure is asserted: that is the bench."""
 
 import errno
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from io import StringIO
+from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 
 import h11
 import httpx
+import msgspec
 import psutil
 import pytest
 import trio
-from rich.console import Console
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bench import lane, nginx, upstream
+from bench import upstream
 from bench.client import State, chat_request
 from bench.jobs import AnyJob, Arrivals, Hold, Numbered, Paced, Report, Streams, Unary, quantiles
 from bench.load import run
 from bench.loop import Loop
-from bench.measure import QUICK, Bench, Samples, perform
+from bench.perform import perform
 from bench.plan import CONTENT_MARK, EVENT_MARK, plan_for
 from bench.process import Cores, busy_share, cores, cpu_seconds, free_port, placed, rss_bytes
-from bench.report import Sheet, Verdict, table
-from bench.subjects import Python, Subject, canned, environment, fetch, python, worker_pids
+from bench.subjects import Subject, canned, environment, fetch, python, worker_pids
 
 ANYWHERE = Cores(frozenset(), frozenset())
-PLAIN = Python("CPython", "3.11.7", pgo=False, lto=False)
 BRIEF = {"seconds": 0.05, "warmup_s": 0.0}
 
 
@@ -116,7 +118,11 @@ def test_the_request_is_what_a_client_would_send() -> None:
     headers, body = chat_request(key="sk-x", model="canned", canned={"events": 1})
     assert headers["Authorization"] == "Bearer sk-x"
     assert headers["Content-Length"] == str(len(body))
-    assert json.loads(body)["x_canned"] == {"events": 1}
+    assert json.loads(json.loads(body)["stop"])["x_canned"] == {"events": 1}
+    assert plan_for(body).events == 1
+    wrapped = json.loads(body) | {"stop": [json.loads(body)["stop"]]}
+    assert plan_for(json.dumps(wrapped).encode()).events == 1, "it is a list to some"
+    assert plan_for(json.dumps(wrapped | {"stop": ["\n"]}).encode()).events == 20
 
 
 def test_a_job_in_a_process_of_its_own(direct: Subject) -> None:
@@ -141,6 +147,12 @@ def test_unary_open_loop(direct: Subject) -> None:
     assert report.latency_ms is not None
     assert report.latency_ms.count == report.requests
     assert (report.events, report.ttft_ms) == (0, None)
+
+
+def test_short_streams_in_a_closed_loop(direct: Subject) -> None:
+    report = run(job(Unary, direct, connections=4, events=3, interval_ms=1.0))
+    assert (report.errors, report.requests > 0) == ({}, True)
+    assert report.events >= report.requests * 3
 
 
 async def test_what_is_answered_after_the_window_is_not_counted_in_it() -> None:
@@ -255,86 +267,42 @@ def test_a_connection_survives_being_closed_twice(direct: Subject) -> None:
 
 
 def test_quantiles_are_nearest_rank() -> None:
-    found = quantiles([second / 1000 for second in range(1, 101)])
+    found = quantiles([second / 1000 for second in range(100, 0, -1)])
     assert found is not None
-    assert (found.count, found.p50, found.p99, found.max) == (100, 50, 100, 100)
+    assert (found.count, found.p50, found.p99, found.max) == (100, 50, 99, 100)
     assert quantiles([]) is None
 
 
-@pytest.fixture
-def samples() -> Samples:
-    samples = Samples()
-    for ours, theirs in ((100.0, 20.0), (300.0, 30.0), (120.0, 20.0)):
-        samples.add("paced_cpu_us", "gateway", ours)
-        samples.add("paced_cpu_us", "nginx", theirs)
-        samples.add("unary_cpu_us", "gateway", ours)
-        samples.add("unary_cpu_us", "nginx", theirs / 2)
-    for name, value in (("direct", 0.2), ("nginx", 0.3), ("gateway", 0.9)):
-        samples.add("ttft_p50_ms", name, value)
-    samples.add("held_1000_kb_each", "gateway", 24.0)
-    for name, share in (("nginx", 1.0), ("gateway", 0.9)):
-        samples.add("paced_served_share", name, share)
-    return samples
+def test_a_distribution_keeps_three_digits_and_every_time() -> None:
+    found = quantiles([0.0012345, 0.0012349, 0.00000123456, 123.456, 0.0])
+    assert found is not None
+    assert found.values == [0.0, 0.00123, 1.23, 123_000.0]
+    assert found.counts == [1, 1, 2, 1]
 
 
-def test_rows_compare_within_rounds_and_judge_by_target(samples: Samples) -> None:
-    rows = {row.what: row for row in Sheet(samples).rows([1000])}
-    unary = rows["CPU per unary request, same rate"]
-    assert unary.ratio == (6.0, 5.0, 10.0)
-    assert unary.verdict is Verdict.OK
-    closed = rows["CPU per unary request, closed loop"]
-    assert (closed.ratio, closed.target, closed.verdict) == ((12.0, 10.0, 20.0), "", Verdict.UNKNOWN)
-    added = rows["  added, p50 at half load"]
-    assert added.spreads["gateway"].median == pytest.approx(0.7)
-    assert added.verdict is Verdict.OVER
-    assert rows["  per stream"].verdict is Verdict.OK
-    assert rows["CPU per SSE event"].verdict is Verdict.UNKNOWN
+@given(st.lists(st.floats(1e-7, 1e3), min_size=1, max_size=50))
+def test_a_distribution_is_ascending_near_its_times_and_whole(seconds: list[float]) -> None:
+    found = quantiles(seconds)
+    assert found is not None
+    assert found.values == sorted(set(found.values))
+    assert sum(found.counts) == len(seconds)
+    spread_out = [value for value, count in zip(found.values, found.counts, strict=True) for _ in range(count)]
+    assert spread_out == pytest.approx([second * 1000 for second in sorted(seconds)], rel=0.0051)
+    assert found.max == pytest.approx(max(seconds) * 1000)
 
 
-def test_the_report_is_shown_and_written(samples: Samples) -> None:
-    samples.problems.append("gateway, unary: 2 x status 503")
-    rows = Sheet(samples).rows([1000])
-    out = StringIO()
-    Console(file=out, width=160).print(table(rows, "a run"))
-    assert "6.0 (5.0-10.0)" in out.getvalue()
-    notes = lane.remarks(samples, QUICK, ANYWHERE, PLAIN)
-    assert "CPython 3.11.7, built without PGO and LTO" in notes[0]
-    assert ["gateway answered 90% in time" in note for note in notes].count(True) == 1
-    written = json.loads(json.dumps(lane.document(rows, samples, QUICK, ANYWHERE, notes)))
-    assert written["machine"]["pinned"] is False
-    assert written["machine"]["python"] == python()._asdict()
-    assert written["settings"]["rounds"] == QUICK.rounds
-    assert written["samples"]["paced_cpu_us"]["nginx"] == [20.0, 30.0, 20.0]
-    assert written["problems"] == samples.problems
+def test_the_load_says_how_late_it_was(direct: Subject) -> None:
+    report = run(job(Paced, direct, period_us=1000))
+    assert report.late_ms is not None
+    assert report.late_ms.values[0] >= 0
+    assert run(job(Unary, direct)).late_ms is None
 
 
-def test_no_more_streams_are_held_than_files_may_be_opened() -> None:
-    out = StringIO()
-    settings = lane.within_limits(QUICK._replace(held=(1000, 10_000)), 4256, Console(file=out))
-    assert settings.held == (1000, 2000)
-    assert "2,000" in out.getvalue()
-
-
-@pytest.mark.skipif(nginx.find() is None, reason="nginx is not installed")
-def test_a_round_against_nginx(direct: Subject) -> None:
-    path = nginx.find()
-    assert path is not None
-    brief = QUICK._replace(rounds=1, seconds=0.1, held_seconds=0.1, warmup_s=0.0, streams=10, arrival_events=2)
-    brief = brief._replace(stream_interval_ms=1.0, slow_mb=1, slow_pause_ms=1.0)
-    bench = Bench(brief, direct, wrk=None, perform=run)
-    said: list[str] = []
-    with nginx.nginx(path, direct.port, ANYWHERE) as subject:
-        assert len(subject.pids) == 1
-        assert cpu_seconds(subject.pids) >= 0
-        bench.run([direct, subject], said.append)
-    bench.hold([lambda: nginx.nginx(path, direct.port, ANYWHERE)], 50, said.append)
-    assert bench.samples.problems == []
-    bench.slow_reader([lambda: nginx.nginx(path, direct.port, ANYWHERE)], said.append)
-    assert bench.samples.problems == []
-    measured = {"unary_cpu_us", "paced_served_share", "paced_p99_ms", "event_cpu_us", "ttft_p99_ms", "held_50_mb"}
-    assert measured | {"slow_before_mb", "slow_peak_mb", "slow_after_mb"} <= bench.samples.values.keys()
-    assert bench.samples.unary_period_us > 0
-    assert said[1] == "round 1 of 1"
+def test_what_stands_beside_the_subject_is_read_for_itself(direct: Subject) -> None:
+    own = [os.getpid()]
+    report = run(job(Unary, direct, beside=own))
+    assert 0 < report.beside_cpu_s <= report.load_cpu_s * 1.5, "the load runs in this process"
+    assert run(job(Unary, direct)).beside_cpu_s == 0
 
 
 def test_what_would_change_the_gateway_is_kept_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,3 +348,30 @@ def test_placement_is_undone() -> None:
     assert cores() == before
     assert 0 <= busy_share(0.01) <= 1
     assert Report().errors == {}
+
+
+def test_jobs_run_side_by_side_in_processes_of_their_own(direct: Subject) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        jobs = [job(Paced, direct, period_us=5000, seconds=0.2) for _ in range(3)]
+        reports = list(pool.map(lambda each: perform(each, ANYWHERE), jobs))
+    assert all(report.errors == {} and report.requests > 0 for report in reports)
+
+
+def test_a_load_that_dies_has_no_report(direct: Subject) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with pytest.raises(subprocess.CalledProcessError):
+        perform(job(Unary, direct, beside=[ended.pid]), ANYWHERE)
+    assert perform(job(Unary, direct), ANYWHERE).requests > 0, "and the next one is run"
+
+
+def test_a_load_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.perform._JOB_SECONDS_SPARE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(subprocess.TimeoutExpired):
+        perform(Hold(port=silent.getsockname()[1], seconds=0.0, warmup_s=0.0, streams=1), ANYWHERE)
+
+
+def test_a_job_can_be_given_by_hand(direct: Subject) -> None:
+    asked = msgspec.json.encode(job(Unary, direct))
+    shown = subprocess.run([sys.executable, "-m", "bench.load"], input=asked, capture_output=True, check=True)
+    assert msgspec.json.decode(shown.stdout, type=Report).requests > 0

@@ -15,11 +15,11 @@ import pytest
 from rich.console import Console
 
 from bench import money, subjects
+from bench.account import TOKEN, open_account
 from bench.jobs import AnyJob, Paced, Quantiles, Report, Unary
-from bench.measure import Samples
-from bench.money import CHARGED, LOGGED, PLAIN, TOKEN, Requests, Settings, checks, table
+from bench.money import CHARGED, LOGGED, PLAIN, Requests, Settings, checks, table
 from bench.process import Cores
-from bench.report import Verdict
+from bench.samples import Samples, Verdict
 from bench.settlements import Load, settle
 from bench.subjects import KEY, Subject
 from engine.config import load_document
@@ -117,7 +117,7 @@ def test_the_time_of_the_own_thread_is_a_part_of_all() -> None:
 
 async def test_the_account_can_pay(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    await money.open_account(data)
+    await open_account(data)
     keyring = Keyring(load_document({}, {}))
     async with open_store(data / "hedgerow.db") as store:
         keyring.learn(await store.news(None, 0))
@@ -153,7 +153,7 @@ def test_a_gateway_that_is_measured_keeps_its_data_in_a_directory_of_the_bench(
     def running(command: Sequence[str], *, environ: Mapping[str, str], **_: object) -> Iterator[SimpleNamespace]:
         started.append(command)
         environments.append(environ)
-        yield SimpleNamespace()
+        yield SimpleNamespace(pid=os.getpid())
 
     monkeypatch.setattr(subjects, "running", running)
     monkeypatch.setattr(subjects, "wait_ready", lambda *_: None)
@@ -163,6 +163,9 @@ def test_a_gateway_that_is_measured_keeps_its_data_in_a_directory_of_the_bench(
         data = Path(started[0][started[0].index("--data") + 1])
         assert data == (tmp_path / "data" if given else served.access_log.parent / "data")
         assert "HEDGEROW_DATA" not in environments[0]
+        assert served.subject.pids == (1,)
+        assert os.getpid() in served.subject.beside
+        assert 1 not in served.subject.beside
 
 
 def test_a_whole_run_in_brief() -> None:

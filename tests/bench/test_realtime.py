@@ -20,9 +20,8 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import TextMessage
 
 from bench import realtime
+from bench.account import TOKEN
 from bench.jobs import Quantiles
-from bench.measure import Samples
-from bench.money import TOKEN
 from bench.process import Cores
 from bench.realtime import CHARGED, LOGGED, Sessions, Settings, checks, remarks, within_limits
 from bench.realtime_client import handshake
@@ -41,8 +40,8 @@ from bench.realtime_frames import (
 )
 from bench.realtime_load import AnyRealtimeJob, Cadence, Idle, Load, RealtimeReport
 from bench.realtime_wire import frame_bytes
-from bench.report import DIRECT
-from bench.subjects import KEY, Subject
+from bench.samples import Samples
+from bench.subjects import DIRECT, KEY, Subject
 
 ANYWHERE = Cores(frozenset(), frozenset())
 BRIEF = Settings(

@@ -4,6 +4,7 @@ import re
 from io import StringIO
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -38,6 +39,8 @@ def test_the_table_shows_what_is_quoted_and_what_missed_its_target() -> None:
         ("cost", "cost: nginx", "nginx"),
         ("cost, an account", "cost, no store", "no store"),
         ("first token, faults, hedged, p99", "first token, no faults, p99", "no faults"),
+        ("cost, same rate, beside other", "cost, same rate: other", "other"),
+        ("cost, same rate: the key", "cost, same rate: nginx", "nginx"),
         ("anything", "yardstick", "yardstick"),
         ("alone", None, ""),
     ],
@@ -90,6 +93,17 @@ def test_the_page_shows_every_figure_and_every_picture() -> None:
     units = {figure.unit for figure in found.figures if len(figure.samples) > 1}
     assert text.count("<svg") == 1 + len(found.curves) + len(units)
     assert re.search(r"Targets missed: 2\..*canned: cost.*canned: rate", text, re.DOTALL)
+
+
+def test_distributions_of_one_group_share_a_picture() -> None:
+    found = scenario()
+    (known,) = found.histograms
+    gaps = [msgspec.structs.replace(known, name=f"gaps: {name}", group="gaps") for name in ("one", "two")]
+    text = page(run(msgspec.structs.replace(found, histograms=[known, *gaps])))
+    assert text.count("<svg") == page(run(found)).count("<svg") + 1
+    assert "<figcaption>gaps</figcaption>" in text
+    assert ">one<" in text
+    assert "gaps: one" not in text, "the caption has it"
 
 
 def test_the_same_run_gives_the_same_page() -> None:

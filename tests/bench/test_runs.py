@@ -17,15 +17,16 @@ from bench.drive import follow, one
 from bench.failover import QUICK as FAILOVER
 from bench.failover_sheet import Outcome
 from bench.faults import FAILING_HEDGED, PLAIN, RACED, REFUSED, STEADY
+from bench.jobs import quantiles
 from bench.machine import commit
-from bench.measure import QUICK, Samples
-from bench.report import DIRECT, GATEWAY, NGINX, Verdict
-from bench.runs import Figure, RunError, Scenario, histogram, read, write
-from bench.scenarios import NAMES, Done, Profile, Said, failover, lane, micro, slow
+from bench.runs import Figure, RunError, Scenario, histogram, merged, read, write
+from bench.samples import Samples, Verdict
+from bench.scenarios import NAMES, Done, Profile, Said, failover, micro
 from bench.scenarios import money as paid
 from bench.scenarios import realtime as spoken
 from bench.scenarios.__main__ import RUNS
 from bench.scenarios.spoken import SpokenConsole
+from bench.subjects import DIRECT
 from bench.watch import Watch, part
 from tests.bench.canned_run import COST, run, scenario
 
@@ -74,6 +75,12 @@ def test_a_histogram_counts_three_digits() -> None:
     assert (found.values, found.counts) == ([1.23, 2.0, 1230.0], [2, 1, 1])
 
 
+def test_rounds_are_merged_value_by_value() -> None:
+    rounds = [found for found in (quantiles([0.002, 0.001]), quantiles([0.002, 0.0301])) if found is not None]
+    found = merged("gaps: x", "gaps", rounds)
+    assert (found.values, found.counts, found.group) == ([1.0, 2.0, 30.1], [1, 2, 1], "gaps")
+
+
 # -- what scenarios make of what was measured --------------------------------------------------------------------------
 
 
@@ -88,37 +95,6 @@ def sampled(values: dict[str, dict[str, list[float]]]) -> Samples:
 
 def test_every_scenario_can_be_asked_for() -> None:
     assert RUNS.keys() == set(NAMES)
-
-
-def test_the_lane_gives_ratios_and_what_was_added() -> None:
-    samples = sampled(
-        {
-            "paced_cpu_us": {GATEWAY: [100.0, 120.0], NGINX: [20.0, 30.0]},
-            "ttft_p50_ms": {GATEWAY: [1.0, 1.2], NGINX: [0.6, 0.7], DIRECT: [0.5, 0.5]},
-            "unary_per_s": {GATEWAY: [10.0, 11.0], NGINX: [50.0, 60.0]},
-            "held_1000_kb_each": {GATEWAY: [20.0]},
-        }
-    )
-    found = lane.scenario(samples, QUICK, [], [], ["said"])
-    figures = {figure.name: figure for figure in found.figures}
-    assert found.ratios(figures["CPU per unary request, same rate"]) == [5.0, 4.0]
-    assert figures["time to first token added, p50"].samples == pytest.approx([0.5, 0.7])
-    assert figures["time to first token added, p50"].beside is None
-    assert figures["requests per second, one worker"].better == "higher"
-    assert figures["memory per stream, 1,000 open"].headline
-    assert figures["CPU per unary request, same rate: nginx"].foreign
-    assert "CPU per SSE event" not in figures, "what was not measured is left out"
-
-
-def test_the_lane_without_nginx_has_no_ratios_and_says_so() -> None:
-    found = lane.scenario(sampled({"paced_cpu_us": {GATEWAY: [100.0]}}), QUICK, [], [], [])
-    assert [(figure.name, figure.beside) for figure in found.figures] == [("CPU per unary request, same rate", None)]
-    assert "nginx was not there: no ratios." in found.remarks
-
-
-def test_the_slow_reader_is_held_against_its_bound() -> None:
-    found = slow.scenario(sampled({"slow_grown_mb": {GATEWAY: [6.0, 7.0], NGINX: [0.0, 0.0]}}), QUICK)
-    assert found.verdict(found.figures[0]) is Verdict.OVER
 
 
 def test_money_is_what_an_account_adds_round_by_round() -> None:
@@ -215,7 +191,7 @@ def test_a_scenario_that_dies_is_a_problem_of_its_own() -> None:
         (["python3", "-m", "bench.load"], "load"),
         (["wrk", "-t1"], "load"),
         (["python3", "-m", "bench.canned", "--follow-stdin"], "upstream"),
-        (["python3", "-m", "bench.scenarios", "lane"], "bench"),
+        (["python3", "-m", "bench.scenarios", "relay"], "bench"),
         (["sleep", "1"], "other"),
         (["python3", "-m"], "other"),
         ([], "other"),

@@ -2,12 +2,11 @@
 
 import json
 import tomllib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 import trio
-from rich.console import Console
 
 from bench import asking, dialects, translate, upstream
 from bench.answers import Options, compose
@@ -15,7 +14,9 @@ from bench.asking import CLIENTS, Heard
 from bench.jobs import AnyJob, Arrivals, Paced, Report, Streams
 from bench.load import run
 from bench.process import Cores
-from bench.subjects import KEY, Subject
+from bench.samples import Verdict
+from bench.scenarios.translate import scenario
+from bench.subjects import KEY, NGINX, Subject
 from bench.translate import EVENT, PAIRS, UNARY, Bench, Pair, Settings, Upstream
 from bench.upstream import ScriptedUpstream
 from tests.engine.live import Live, running
@@ -109,13 +110,19 @@ async def test_what_is_wrong_is_found(live: Live, server: ScriptedUpstream) -> N
 BRIEF = Settings(rounds=2, seconds=0.1, streams=3)
 
 
+FLOOR = Subject(NGINX, 9, (10,))
+
+
 def a_report(job: AnyJob) -> Report:
-    """Give the report of a job whose pair costs twice what its pass-through costs."""
+    """Give the report of a job whose pair costs twice what its pass-through costs, and that three times the floor."""
     translated = job.model != f"by-{job.client}"
     cost_s = 2e-4 if translated else 1e-4
     if isinstance(job, Paced):
         return Report(requests=25, requests_in_window=25, seconds=0.1, subject_cpu_s=25 * cost_s)
     assert isinstance(job, Streams)
+    if job.port == FLOOR.port:
+        assert (job.subject, job.client) == ([10], "chat")
+        cost_s /= 3
     return Report(opened=job.streams, events=100, seconds=0.1, subject_cpu_s=cost_s)
 
 
@@ -124,7 +131,8 @@ class Silent(Upstream):
 
     played: list[dict[str, Any]]
 
-    def play(self, options: dict[str, Any]) -> None:
+    def play(self, options: dict[str, Any], *, spread_ms: float = 0.0) -> None:
+        assert spread_ms == options.get("interval_ms", 0.0)
         self.played.append(options)
 
 
@@ -134,16 +142,20 @@ def played() -> list[dict[str, Any]]:
     return Silent.played
 
 
-def test_pairs_are_measured_beside_their_pass_through(played: list[dict[str, Any]]) -> None:
+def bench_of(perform: Callable[[AnyJob], Report], floor: Subject | None = FLOOR, settings: Settings = BRIEF) -> Bench:
+    return Bench(settings, Subject("gateway", 1, (2,)), Silent(3, 4), perform, floor=floor)
+
+
+def test_every_pair_and_the_floor_are_measured_in_every_round(played: list[dict[str, Any]]) -> None:
     jobs: list[AnyJob] = []
 
     def perform(job: AnyJob) -> Report:
         jobs.append(job)
         return a_report(job)
 
-    bench = Bench(BRIEF, Subject("gateway", 1, (2,)), Silent(3, 4), perform)
+    bench = bench_of(perform)
     bench.run(lambda _: None)
-    assert len(jobs) == 2 * (4 + 2 * 16)
+    assert len(jobs) == 3 + 2 * (4 + 2 * 16)
     assert {job.client for job in jobs} == set(CLIENTS)
     assert played[0] == {"tokens": BRIEF.unary_tokens}
     assert min(options["tokens"] for options in played) * BRIEF.interval_ms > BRIEF.seconds
@@ -151,30 +163,77 @@ def test_pairs_are_measured_beside_their_pass_through(played: list[dict[str, Any
         for measured, plain_us in ((UNARY, 100), (EVENT, 1)):
             times = 1 if pair == pair.plain else 2
             assert bench.samples.values[measured][str(pair)] == pytest.approx([plain_us * times] * 2)
-            ratio = translate.ratios(bench.samples, measured, pair)
-            assert ratio is not None
-            assert ratio.median == pytest.approx(times)
+    assert bench.samples.values[EVENT][NGINX] == pytest.approx([1 / 3] * 2)
     assert bench.samples.problems == []
 
 
-def test_a_run_on_paper(played: list[dict[str, Any]]) -> None:
-    bench = Bench(BRIEF, Subject("gateway", 1, (2,)), Silent(3, 4), a_report)
+def test_nothing_is_thrown_away_without_a_first_pass(played: list[dict[str, Any]]) -> None:
+    jobs: list[AnyJob] = []
+
+    def perform(job: AnyJob) -> Report:
+        jobs.append(job)
+        return a_report(job)
+
+    bench_of(perform, None, BRIEF._replace(rounds=1, first_pass=False)).run(lambda _: None)
+    assert len(jobs) == 2 * 16
+
+
+def test_events_are_held_against_the_floor_and_requests_against_their_pass_through(
+    played: list[dict[str, Any]],
+) -> None:
+    bench = bench_of(a_report)
     bench.run(lambda _: None)
-    console = Console(width=200)
-    with console.capture() as captured:
-        console.print(translate.table(bench.samples, UNARY, BRIEF))
-    assert captured.get().count("200  x2.0") == 12
-    notes = translate.remarks(bench.samples, BRIEF, 0.5)
-    assert any("not quiet" in note for note in notes)
-    document = translate.document(bench.samples, BRIEF, Cores(frozenset(), frozenset()), notes)
-    assert json.loads(json.dumps(document))["medians"][EVENT]["chat over gemini"] == pytest.approx(2)
+    found = scenario(bench.samples, BRIEF)
+    assert len({figure.name for figure in found.figures}) == len(found.figures) == 1 + 2 + 16 + 12 + 16
+    dearest, plain = found.figures[1], found.figure("CPU per event, chat over chat")
+    assert plain is not None
+    assert dearest.headline
+    assert found.ratios(dearest) == pytest.approx([6, 6])
+    assert found.ratios(plain) == pytest.approx([3, 3])
+    assert found.verdict(plain) is Verdict.OK
+    unary = found.figure("CPU per unary request, messages over gemini")
+    assert unary is not None
+    assert unary.beside == "CPU per unary request, messages over messages"
+    assert found.ratios(unary) == pytest.approx([2, 2])
+    times = found.figure("an event's cost to its pass-through's, messages over gemini")
+    assert times is not None
+    assert times.samples == pytest.approx([2, 2])
+    assert (found.problems, any("no ratios" in remark for remark in found.remarks)) == ([], False)
+
+
+def test_a_pair_that_is_too_dear_stands_for_all(played: list[dict[str, Any]]) -> None:
+    def perform(job: AnyJob) -> Report:
+        report = a_report(job)
+        if (job.client, job.model) == ("responses", "by-gemini"):
+            report.subject_cpu_s *= 1.5
+        return report
+
+    bench = bench_of(perform)
+    bench.run(lambda _: None)
+    found = scenario(bench.samples, BRIEF)
+    assert found.verdict(found.figures[1]) is Verdict.OVER
+    assert (
+        "The dearest pair: responses over gemini per event, responses over gemini per unary request." in found.remarks
+    )
+
+
+def test_without_a_floor_events_are_held_against_their_pass_through(played: list[dict[str, Any]]) -> None:
+    bench = bench_of(a_report, None)
+    bench.run(lambda _: None)
+    found = scenario(bench.samples, BRIEF)
+    assert found.figure("CPU per event passed by nginx") is None
+    assert found.ratios(found.figures[0]) == pytest.approx([2, 2])
+    assert found.verdict(found.figures[0]) is Verdict.UNKNOWN
+    assert any("no ratios" in remark for remark in found.remarks)
 
 
 def test_failures_are_problems(played: list[dict[str, Any]]) -> None:
-    bench = Bench(BRIEF, Subject("gateway", 1, (2,)), Silent(3, 4), lambda _: Report(errors={"status 500": 2}))
+    bench = bench_of(lambda _: Report(errors={"status 500": 2}))
     bench.run(lambda _: None)
     assert "chat over chat, paced: 2 x status 500" in bench.samples.problems
     assert "gemini over chat, streams: nothing was answered" in bench.samples.problems
+    found = scenario(bench.samples, BRIEF)
+    assert (found.figures, len(found.problems)) == ([], len(bench.samples.problems))
 
 
 # -- the load --
@@ -192,7 +251,7 @@ def test_the_load_asks_in_every_dialect(process: Upstream, client: str) -> None:
     told: dict[str, Any] = {"port": process.port, "model": "m", "client": client, "seconds": 0.1, "warmup_s": 0.0}
     unary = run(Paced(**told, period_us=10_000))
     streamed = run(Arrivals(**told, period_us=10_000))
-    process.play({"tokens": 200, "interval_ms": 5})
+    process.play({"tokens": 200, "interval_ms": 5}, spread_ms=5)
     held = run(Streams(**told, streams=3))
     assert (unary.errors, streamed.errors, held.errors, held.opened) == ({}, {}, {}, 3)
     assert unary.requests > 0

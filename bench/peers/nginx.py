@@ -8,12 +8,22 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.peers.peer import Peer, PeerError
 from bench.process import Cores, children, free_port, raise_open_files, running, wait_ready
 from bench.subjects import Subject, fetch
+
+_SETTINGS = {
+    "processes": 1,
+    "worker_processes": 1,
+    "keepalive": 1024,
+    "proxy_buffering": "off",
+    "access_log": "off",
+    "key": "not checked",
+}
 
 _CONF = """
 daemon off;
@@ -60,8 +70,11 @@ def find() -> str | None:
     return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/opt/homebrew/bin")
 
 
-def version(path: str) -> str:
-    """Give nginx's own name and version."""
+def version() -> str | None:
+    """Give nginx's own name and version, None where it is not installed."""
+    path = find()
+    if path is None:
+        return None
     shown = subprocess.run([path, "-v"], capture_output=True, text=True, check=True)  # noqa: S603 - our own command
     return shown.stderr.strip().removeprefix("nginx version: ")
 
@@ -84,8 +97,11 @@ def configuration(*, directory: str, port: int, upstream_port: int) -> str:
 
 
 @contextmanager
-def nginx(path: str, upstream_port: int, cores: Cores) -> Iterator[Subject]:
-    """Run nginx in front of the upstream; raises RuntimeError, with what it wrote, when it does not become ready."""
+def run(upstream_port: int, cores: Cores) -> Iterator[Subject]:
+    """Run nginx in front of the upstream; raises PeerError, with what it wrote, when it does not become ready."""
+    path = find()
+    if path is None:
+        raise PeerError(f"nginx is not installed: {NGINX.obtain}")
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         conf, log, port = Path(directory) / "nginx.conf", Path(directory) / "nginx.log", free_port()
         conf.write_text(configuration(directory=directory, port=port, upstream_port=upstream_port))
@@ -94,5 +110,13 @@ def nginx(path: str, upstream_port: int, cores: Cores) -> Iterator[Subject]:
             try:
                 wait_ready(process, lambda: fetch(port, "/v1/models")[0] == 200)
             except RuntimeError as exc:
-                raise RuntimeError(f"{exc}\n{log.read_text()}") from exc
+                raise PeerError(f"{exc}\n{log.read_text()}") from exc
             yield Subject("nginx", port, tuple(children(process.pid)))
+
+
+def owns(command: Sequence[str]) -> bool:
+    """Know nginx: its worker calls itself `nginx: worker process`."""
+    return command[0].startswith("nginx") or command[0].endswith("/nginx")
+
+
+NGINX = Peer("nginx", version, run, _SETTINGS, "install it as this system installs software", owns)
