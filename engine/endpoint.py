@@ -82,6 +82,8 @@ class Endpoint:
         `only` are the dialects a model is served in, where that is not all of them.
         """
         paths = self._paths
+        if wanted in paths and (not only or wanted in only):
+            return wanted
         known = [name for name in paths if not only or name in only] or list(paths)
         return wanted if wanted in known else known[0]
 

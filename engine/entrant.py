@@ -105,9 +105,8 @@ class Entrant:
     def close(self) -> None:
         """Give back the connection and the candidate."""
         attempt = self.attempt
-        if attempt.is_closed:
+        if not attempt.close():
             return
-        attempt.close()
         health = self.candidate.health
         if not self._told:
             self._told = True

@@ -18,7 +18,7 @@ from engine.entrant import Entrant
 from engine.exchange import Exchange, Outcome
 from engine.gateway import Gateway
 from engine.headers import PROVIDER_HEADER, answer_headers, race_headers
-from engine.hedge import Policy, Race
+from engine.hedge import Race
 from engine.layers.charge import Meter, open_meter
 from engine.passage import Passages
 from engine.relay import Relay
@@ -29,6 +29,9 @@ from engine.upstream import Attempt
 
 MODEL_CHARACTERS_MAX = 256
 """A name becomes a label and a field of the log; vendors' names stay below 100."""
+
+# Bound once: on Python 3.11 a look-up of a member in its class takes ten times as long as one in the module.
+_OK = Outcome.OK
 
 JSON_CONTENT = (b"content-type", b"application/json")
 
@@ -52,7 +55,7 @@ async def generate(gateway: Gateway, exchange: Exchange, downstream: Downstream)
     if not exchange.principal.may_use(asked.model):
         raise no_such_model(asked.model)
     route = gateway.router.resolve(asked.model)
-    passages = Passages(exchange, asked, event_bytes_max=gateway.config.limits.event_bytes_max)
+    passages = Passages(exchange, dialect, asked, event_bytes_max=gateway.config.limits.event_bytes_max)
     is_generation = dialect.is_generation(exchange.argument)
     if not is_generation:
         counted = passages.estimated(route.tiers[0][0])
@@ -60,7 +63,8 @@ async def generate(gateway: Gateway, exchange: Exchange, downstream: Downstream)
             await _answer_at_once(gateway, exchange, downstream, dialect, counted)
             return
     starter = Starter(gateway, exchange, route, passages)
-    race = Race(starter.enter, starter.policy, gateway.now, nobody=starter.nobody)
+    policy = route.policy if asked.stream else route.unary_policy
+    race = Race(starter.enter, policy, gateway.now, nobody=starter.nobody)
     meter = None
     treasury = gateway.treasury
     if is_generation and treasury is not None and treasury.standings.are_needed(exchange.principal):
@@ -85,11 +89,11 @@ async def generate(gateway: Gateway, exchange: Exchange, downstream: Downstream)
             )
             till.relay = relay
             failure = await relay.run()
-            exchange.outcome = Outcome.OK if failure is None else Outcome.INCOMPLETE
+            exchange.outcome = _OK if failure is None else Outcome.INCOMPLETE
             if race.winner is not None:
                 await race.winner.attempt.settle()
         else:
-            await _answer_whole(gateway, exchange, downstream, till, route)
+            await _answer_whole(gateway, exchange, downstream, dialect, till=till, route=route)
     except (ClientGone, trio.Cancelled):
         till.left = True
         raise
@@ -102,7 +106,7 @@ async def generate(gateway: Gateway, exchange: Exchange, downstream: Downstream)
 class Starter:
     """Opens the attempts of one request, each on the best candidate that was not asked yet."""
 
-    __slots__ = ("_affinity", "_exchange", "_gateway", "_passages", "_refused", "_route", "_tried", "policy")
+    __slots__ = ("_affinity", "_exchange", "_gateway", "_passages", "_refused", "_route", "_tried")
 
     def __init__(self, gateway: Gateway, exchange: Exchange, route: Route, passages: Passages) -> None:
         self._gateway = gateway
@@ -112,10 +116,6 @@ class Starter:
         self._affinity = passages.affinity if len(route.candidates) > 1 else None
         self._tried: list[Candidate] = []
         self._refused: ClientError | None = None
-        race = route.race
-        seconds = race.attempt_seconds if exchange.stream else race.unary_attempt_seconds
-        attempts_max = min(race.attempts_max, len(route.candidates))
-        self.policy = Policy(attempts_max, seconds, route.hedge_budget, route.retry_budget)
 
     def enter(self) -> Entrant | None:
         """Begin the next attempt, None when nobody is left. Raises `ClientError` when nobody can be asked this.
@@ -169,8 +169,9 @@ class Starter:
         return UpstreamError(failure, cause="no_candidate", retryable=True)
 
 
-async def _answer_whole(gateway: Gateway, exchange: Exchange, downstream: Downstream, till: Till, route: Route) -> None:
-    dialect = registry.dialect(exchange.surface.dialect)
+async def _answer_whole(
+    gateway: Gateway, exchange: Exchange, downstream: Downstream, dialect: Dialect, *, till: Till, route: Route
+) -> None:
     race = till.race
     seconds = route.candidates[0].timeouts.unary_seconds
     downstream.deadline = exchange.started + seconds
@@ -207,7 +208,7 @@ async def _answer_whole(gateway: Gateway, exchange: Exchange, downstream: Downst
     headers += await till.answer_ends()
     exchange.ttft_seconds = winner.attempt.ended - exchange.started
     exchange.status = 200
-    exchange.outcome = Outcome.OK
+    exchange.outcome = _OK
     await downstream.answer(200, headers, winner.whole.body)
 
 
@@ -216,7 +217,7 @@ async def _answer_at_once(
 ) -> None:
     """Answer what no upstream need be asked for."""
     exchange.status = 200
-    exchange.outcome = Outcome.OK
+    exchange.outcome = _OK
     headers = [JSON_CONTENT, *answer_headers(exchange, dialect, gateway.config.server.cors_origins)]
     await downstream.answer(200, headers, body)
 

@@ -4,6 +4,8 @@ Everything not named here stays behind: an upstream's headers speak of the gatew
 own connection and credentials.
 """
 
+from collections.abc import Sequence
+
 from adapters.dialects import Dialect
 from engine.exchange import Exchange
 from engine.http1 import Request, ResponseParser
@@ -15,6 +17,9 @@ CORS_EXPOSED = (
     b"retry-after, retry-after-ms, x-should-retry"
 )
 """What a page may see of an answer: who answered and how, and when to ask again."""
+
+ALONE = ((b"x-hedgerow-attempts", b"1"), (b"x-hedgerow-hedged", b"false"))
+"""Of an answer that came at the first attempt."""
 
 CORS_METHODS = b"GET, POST, OPTIONS"
 CORS_MAX_AGE_SECONDS = b"86400"
@@ -30,8 +35,10 @@ def answer_headers(exchange: Exchange, dialect: Dialect, cors_origins: tuple[str
     return headers
 
 
-def race_headers(attempts: int, *, hedged: bool) -> list[tuple[bytes, bytes]]:
+def race_headers(attempts: int, *, hedged: bool) -> Sequence[tuple[bytes, bytes]]:
     """Return the headers that say after how many attempts an answer, or an error, came, and whether two ran at once."""
+    if attempts == 1 and not hedged:
+        return ALONE
     return [(b"x-hedgerow-attempts", b"%d" % attempts), (b"x-hedgerow-hedged", b"true" if hedged else b"false")]
 
 

@@ -71,7 +71,8 @@ class Budget:
 
     def deposit(self) -> None:
         """Count one request."""
-        self.tokens = min(self.tokens + self.share, self.tokens_max)
+        tokens = self.tokens + self.share
+        self.tokens = tokens if tokens < self.tokens_max else self.tokens_max
 
     def withdraw(self) -> bool:
         """Take one extra attempt, if there is one."""
@@ -94,16 +95,20 @@ class Policy(NamedTuple):
     retry_budget: Budget
 
 
-class Runner(NamedTuple, Generic[E]):
+class Runner(Generic[E]):
     """One started attempt and the time at which it gets company."""
 
-    entrant: E
-    hedge_at: float
-    gives_up_at: float
+    __slots__ = ("entrant", "gives_up_at", "hedge_at")
 
-    def waiting_on(self, now: float, *, again: bool) -> "Runner[E]":
-        """Return it after its hedge was due: once is enough, but one that the budget refused is asked for `again`."""
-        return self._replace(hedge_at=now + max(self.entrant.hedge_seconds, HEDGE_AGAIN_SECONDS) if again else inf)
+    def __init__(self, entrant: E, attempt_seconds: float) -> None:
+        started = entrant.started
+        self.entrant = entrant
+        self.hedge_at = started + entrant.hedge_seconds
+        self.gives_up_at = started + attempt_seconds
+
+    def wait_on(self, now: float, *, again: bool) -> None:
+        """Go on after its hedge was due: once is enough, but one that the budget refused is asked for `again`."""
+        self.hedge_at = now + max(self.entrant.hedge_seconds, HEDGE_AGAIN_SECONDS) if again else inf
 
 
 class Race(Generic[E]):
@@ -147,7 +152,10 @@ class Race(Generic[E]):
         """When the running attempts have had the time they get alone; infinite when nobody could join them."""
         if self._enter is None or not self._running:
             return inf
-        return min(min(runner.hedge_at, runner.gives_up_at) for runner in self._running)
+        next_at = inf
+        for runner in self._running:
+            next_at = min(next_at, runner.hedge_at, runner.gives_up_at)
+        return next_at
 
     def start(self) -> None:
         """Start the first attempt. Raises `UpstreamError` when there is nobody to ask."""
@@ -169,9 +177,8 @@ class Race(Generic[E]):
         if slow:
             started = self._start(self._policy.hedge_budget)
             self.hedged = self.hedged or started
-            self._running = [
-                each.waiting_on(now, again=not started) if each in slow else each for each in self._running
-            ]
+            for each in slow:
+                each.wait_on(now, again=not started)
 
     async def wait(self) -> None:
         """Wait for a winner. Raises `ClientError`, or the `UpstreamError` that says most, when there is none.
@@ -241,7 +248,7 @@ class Race(Generic[E]):
             failure = Failure(504, Kind.TIMEOUT, message, code="upstream_timeout")
             self._drop(runner, UpstreamError(failure, cause="timeout", retryable=True))
         else:
-            self._running[self._running.index(runner)] = runner._replace(gives_up_at=inf)
+            runner.gives_up_at = inf
 
     def _start(self, budget: Budget | None) -> bool:
         """Start one more attempt, if policy, budget and candidates have one."""
@@ -259,9 +266,7 @@ class Race(Generic[E]):
         if self.started >= self._policy.attempts_max:
             # Known now, it spares the caller a deadline: a race of one has none.
             self._enter = None
-        started = entrant.started
-        runner = Runner(entrant, started + entrant.hedge_seconds, started + self._policy.attempt_seconds)
-        self._running.append(runner)
+        self._running.append(Runner(entrant, self._policy.attempt_seconds))
         return True
 
     def _failed(self, runner: Runner[E], error: GatewayError) -> None:
@@ -281,7 +286,7 @@ class Race(Generic[E]):
             raise self._verdict() from (ExceptionGroup("attempts", self._errors) if len(self._errors) > 1 else None)
 
     def _drop(self, runner: Runner[E], error: GatewayError) -> None:
-        self._running = [each for each in self._running if each.entrant is not runner.entrant]
+        self._running = [each for each in self._running if each is not runner]
         self._errors.append(error)
         runner.entrant.lose(error if isinstance(error, UpstreamError) else None)
 

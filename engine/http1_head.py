@@ -242,7 +242,7 @@ def body_length(index: Mapping[bytes, bytes], version: bytes, body_bytes_max: in
         if not length.isdigit():
             raise ProtocolError(400, "The Content-Length is not one decimal number.")
         # Python refuses to convert thousands of digits, llhttp anything beyond 64 bits.
-        if len(length.lstrip(b"0")) > 18 or (count := int(length)) > body_bytes_max:
+        if (len(length) > 18 and len(length.lstrip(b"0")) > 18) or (count := int(length)) > body_bytes_max:
             raise ProtocolError(413, "The request body is too large.")
         return count
     if length is not None:

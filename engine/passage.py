@@ -12,7 +12,7 @@ from typing import NamedTuple
 from adapters import capabilities, estimates, registry
 from adapters.capabilities import Capabilities
 from adapters.collector import Collector
-from adapters.dialects import Request, StreamTap
+from adapters.dialects import Dialect, Request, StreamTap
 from adapters.emitter import Emitter
 from adapters.errors import ClientError, Failure, Kind
 from adapters.losses import Losses, Policy
@@ -57,10 +57,11 @@ class Passages:
 
     __slots__ = ("_asked", "_dialect", "_event_bytes_max", "_exchange")
 
-    def __init__(self, exchange: Exchange, asked: Request, *, event_bytes_max: int) -> None:
+    def __init__(self, exchange: Exchange, dialect: Dialect, asked: Request, *, event_bytes_max: int) -> None:
+        """`dialect` is the client's, and `asked` what it said in it."""
         self._exchange = exchange
         self._asked = asked
-        self._dialect = registry.dialect(exchange.surface.dialect)
+        self._dialect = dialect
         self._event_bytes_max = event_bytes_max
 
     @property

@@ -166,6 +166,7 @@ class Relay:
             return data
         self.events += data.count(EVENT)
         await self._send(data)
+        now = attempt.now
         tap = attempt.tap
         assert tap is not None
         total_deadline = self.exchange.started + self.timeouts.total_seconds
@@ -178,7 +179,7 @@ class Relay:
                     data = await attempt.receive()
                     if not attempt.streaming():
                         return data
-                    heard = trio.current_time()
+                    heard = now()
                     if tap.finished is not finished:
                         finished = True
                         self.events += data.count(EVENT)
@@ -198,8 +199,8 @@ class Relay:
                             break
             if unsent:
                 await self.downstream.send(unsent)
-                heard = self.quiet_since = trio.current_time()
-            elif finished and trio.current_time() >= idle_deadline:
+                heard = self.quiet_since = now()
+            elif finished and now() >= idle_deadline:
                 return attempt.finish()
             else:
                 await self._silence(heard, total_deadline)

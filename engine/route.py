@@ -13,12 +13,13 @@ from collections.abc import Callable, Collection, Sequence
 from hashlib import blake2b
 from math import ceil, inf, log
 from typing import NamedTuple
+from zlib import crc32
 
-from adapters.losses import Policy
+from adapters.losses import Policy as LossPolicy
 from engine.config import Race, Timeouts
 from engine.endpoint import Endpoint
 from engine.health import Health
-from engine.hedge import Budget
+from engine.hedge import Budget, Policy
 
 BUDGET_TOKENS_MAX = 10.0
 """How many extra attempts a budget saves up: as many may come at once, and no more, before the share counts."""
@@ -60,7 +61,7 @@ class Candidate:
         credential: int = 0,
         health: Health | None = None,
         timeouts: Timeouts | None = None,
-        on_loss: Policy | None = None,
+        on_loss: LossPolicy | None = None,
         weight: float = 1.0,
     ) -> None:
         """`timeouts` and `on_loss` are the provider's own unless given; without `health` it starts with a clean one."""
@@ -77,7 +78,7 @@ class Candidate:
         self.on_loss = on_loss or endpoint.config.on_loss
         """What is done about what cannot be translated."""
         self.weight = weight
-        self._seed = _digest(f"{self.provider}/{model}/{credential}".encode())
+        self._seed = _digest(f"{self.provider}/{model}/{credential}".encode()) | 1
         """The same in every process that has the same configuration."""
 
     def __repr__(self) -> str:
@@ -90,13 +91,12 @@ class Candidate:
     def attraction(self, affinity: int) -> float:
         """Return how strongly it draws the requests of an affinity: rendezvous hashing, in proportion to its weight.
 
-        `affinity` is a digest; the two are mixed as splitmix64 ends, which costs a tenth of another digest.
+        `affinity` is a checksum. Multiplied with an odd random number its upper bits are as good as drawn
+        (multiply-shift hashing, Dietzfelbinger 1997), at half the price of the end of splitmix64; Python's hash of the
+        pair is cheaper still, and far from even.
         """
-        mixed = affinity ^ self._seed
-        mixed = ((mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9) & _MASK
-        mixed = ((mixed ^ mixed >> 27) * 0x94D049BB133111EB) & _MASK
         # 52 bits and a half, so that it is exact, and neither 0 nor 1.
-        return self.weight / -log((((mixed ^ mixed >> 31) >> 12) + 0.5) / (1 << 52))
+        return self.weight / -log((((affinity * self._seed & _MASK) >> 12) + 0.5) / (1 << 52))
 
 
 class Budgets(NamedTuple):
@@ -119,7 +119,17 @@ class Budgets(NamedTuple):
 class Route:
     """What one name resolves to. `tiers` are never empty, nor is any of them."""
 
-    __slots__ = ("_random", "candidates", "hedge_budget", "name", "race", "retry_budget", "tiers")
+    __slots__ = (
+        "_random",
+        "candidates",
+        "hedge_budget",
+        "name",
+        "policy",
+        "race",
+        "retry_budget",
+        "tiers",
+        "unary_policy",
+    )
 
     def __init__(
         self,
@@ -136,7 +146,11 @@ class Route:
         self.tiers = tuple(map(tuple, tiers))
         self.candidates = tuple(candidate for tier in tiers for candidate in tier)
         self.race = race
-        self.hedge_budget, self.retry_budget = budgets or Budgets.of(race)
+        self.hedge_budget, self.retry_budget = budgets = budgets or Budgets.of(race)
+        attempts_max = min(race.attempts_max, len(self.candidates))
+        self.policy = Policy(attempts_max, race.attempt_seconds, *budgets)
+        """How the race for a stream is run."""
+        self.unary_policy = Policy(attempts_max, race.unary_attempt_seconds, *budgets)
         self._random = random
 
     def __repr__(self) -> str:
@@ -149,13 +163,17 @@ class Route:
 
     def pick(self, now: float, tried: Collection[Candidate] = (), affinity: bytes | None = None) -> Candidate | None:
         """Return who is to be asked next, None when nobody is left who can be. It is not taken by that."""
+        if len(self.candidates) == 1:
+            only = self.candidates[0]
+            return only if only not in tried and only.health.is_available(now) else None
         cooling: list[Candidate] = []
         for tier in self.tiers:
             ready: list[Candidate] = []
             tiring: list[Candidate] = []
             for candidate in tier:
-                if candidate not in tried and candidate.health.is_available(now):
-                    (tiring if candidate.health.is_cooling(now) else ready).append(candidate)
+                health = candidate.health
+                if candidate not in tried and health.is_available(now):
+                    (tiring if health.is_cooling(now) else ready).append(candidate)
             if ready:
                 return self._choose(ready, affinity)
             cooling = cooling or tiring
@@ -180,8 +198,8 @@ class Route:
         if len(ready) == 1:
             return ready[0]
         if affinity is not None:
-            digest = _digest(affinity)
-            attractions = [candidate.attraction(digest) for candidate in ready]
+            checksum = crc32(affinity)
+            attractions = [candidate.attraction(checksum) for candidate in ready]
             favourite = ready[attractions.index(max(attractions))]
             if not _is_much_worse(favourite, ready):
                 return favourite
@@ -200,10 +218,15 @@ class Route:
 
 def _is_much_worse(favourite: Candidate, ready: list[Candidate]) -> bool:
     """Whether others would serve so much sooner that a cached prompt is not worth the wait."""
+    in_flight, least = 0, inf
+    for candidate in ready:
+        health = candidate.health
+        in_flight += health.in_flight
+        score = health.score()
+        # A score of 0 is one that nobody knows yet.
+        if 0 < score < least:
+            least = score
     health = favourite.health
-    others = sum(candidate.health.in_flight for candidate in ready) - health.in_flight
-    if health.in_flight > BUSY_FACTOR * others / (len(ready) - 1) + BUSY_MARGIN:
-        return True
-    # A score of 0 is one that nobody knows yet.
-    scores = [score for candidate in ready if (score := candidate.health.score())]
-    return bool(scores) and health.score() > SLOW_FACTOR * min(scores)
+    others = in_flight - health.in_flight
+    busy = health.in_flight > BUSY_FACTOR * others / (len(ready) - 1) + BUSY_MARGIN
+    return busy or health.score() > SLOW_FACTOR * least

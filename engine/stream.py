@@ -94,7 +94,9 @@ class Stream:
         Always a checkpoint. Cancelled: no byte is lost, call it again. Raises `Broken`, `trio.ClosedResourceError`.
         """
         while True:
-            await wait_readable(self._open_fd())
+            if self._fd < 0:
+                raise self._closed()
+            await wait_readable(self._fd)
             try:
                 return self._sock.recv(bytes_max)
             except BlockingIOError:
@@ -193,8 +195,11 @@ class Stream:
 
     def _open_fd(self) -> int:
         if self._fd < 0:
-            raise trio.ClosedResourceError("this stream was closed here")
+            raise self._closed()
         return self._fd
+
+    def _closed(self) -> trio.ClosedResourceError:
+        return trio.ClosedResourceError("this stream was closed here")
 
 
 def host_port(host: str, port: int) -> str:

@@ -203,10 +203,13 @@ class Attempt:
 
     async def read_whole(self, bytes_max: int) -> bytes:
         """Return the whole body of a unary answer. Raises `UpstreamError`; resumable when cancelled."""
-        try:
-            body = await self._read_body(bytes_max)
-        except (Broken, ProtocolError, zlib.error) as exc:
-            raise self._broken(exc) from exc
+        body: bytes | None = self._early
+        if not self._parser.complete or self.ready or len(self._early) > bytes_max:
+            # Seldom: most answers have come whole, in one read with their heads.
+            try:
+                body = await self._read_body(bytes_max)
+            except (Broken, ProtocolError, zlib.error) as exc:
+                raise self._broken(exc) from exc
         if body is None:
             message = f"the answer of {self.candidate.provider} is longer than {bytes_max} bytes"
             raise self.failed(Failure(502, Kind.UPSTREAM, message, code="answer_too_large"), cause="oversize")
@@ -224,10 +227,13 @@ class Attempt:
             except (Broken, ProtocolError, zlib.error):
                 self._lease.close()
 
-    def close(self) -> None:
-        """Give the connection back when its answer is complete, close it otherwise; write the record's duration."""
+    def close(self) -> bool:
+        """Give the connection back when its answer is complete, close it otherwise; write the record's duration.
+
+        Returns whether that was still to do.
+        """
         if self.stage is _CLOSED:
-            return
+            return False
         if self.stage is _ENDED and self.record.cause == UNFINISHED:
             self.record.cause = "ok"
         self._become(_CLOSED)
@@ -235,16 +241,12 @@ class Attempt:
         self.record.seconds = now - self.started
         if self._lease is not None:
             self._lease.release(reusable=self._parser.reusable, now=now)
+        return True
 
     @property
     def is_sent(self) -> bool:
         """Whether the whole request has left: an upstream may bill what it has got."""
         return self._sent_at < inf
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether `close` was called."""
-        return self.stage is _CLOSED
 
     @property
     def answer(self) -> ResponseParser:
@@ -314,7 +316,7 @@ class Attempt:
     def _take_head(self, status: int) -> None:
         self.record.cause = UNFINISHED
         self.record.status = status
-        self._become(_BODY if 200 <= status < 300 else _REFUSED)
+        self.stage = _BODY if 200 <= status < 300 else _REFUSED
         encoding = self._parser.get(b"content-encoding")
         if encoding is None or encoding in {b"", b"identity"}:
             return
@@ -340,19 +342,17 @@ class Attempt:
     async def _read_body(self, bytes_max: int) -> bytes | None:
         """Collect the body in `ready`; None when it grows beyond `bytes_max`."""
         assert self._lease is not None
-        if self._parser.complete and not self.ready:
-            return self._early if len(self._early) <= bytes_max else None
         if self._early:
             self.ready.append(self._early)
             self._early = b""
         length = sum(map(len, self.ready))
-        while not self._parser.complete:
+        while length <= bytes_max:
+            if self._parser.complete:
+                return b"".join(self.ready)
             data = self._decode(await self._lease.stream.receive())
             length += len(data)
             self.ready.append(data)
-            if length > bytes_max:
-                return None
-        return b"".join(self.ready)
+        return None
 
     async def _refused(self) -> GatewayError:
         """Read the error answer and let the provider say what it means.

@@ -63,8 +63,9 @@ def credential(request: Request) -> bytes | None:
     authorization = request.get(b"authorization")
     if authorization is not None:
         scheme, _, token = authorization.partition(b" ")
-        if scheme.lower() == b"bearer" and token.strip():
-            return token.strip()
+        token = token.strip()
+        if token and scheme.lower() == b"bearer":
+            return token
     token = request.get(b"x-api-key") or request.get(b"x-goog-api-key") or b""
     if token:
         return token
