@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 from msgspec import Raw
 
-from adapters.raw import NOTHING, says
+from adapters.raw import says
 
 BEGINNING_BYTES_MAX = 4_096
 """Of each member: prompts nearly always differ within so much."""
@@ -22,8 +22,8 @@ _TURNS = msgspec.json.Decoder(list[Raw])
 def key(fields: Mapping[str, Raw], named: Iterable[str], said: Iterable[str]) -> bytes | None:
     """Return the key of a request: the first of the members `named`, else the beginnings of those in `said`."""
     for name in named:
-        raw = fields.get(name, NOTHING)
-        if says(raw):
+        raw = fields.get(name)
+        if raw is not None and says(raw):
             return bytes(raw)
     return b"\n".join(_beginning(fields[name]) for name in said if name in fields) or None
 
@@ -37,6 +37,6 @@ def _beginning(said: Raw) -> bytes:
     beginning = b""
     for turn in turns:
         beginning += bytes(memoryview(turn)[: BEGINNING_BYTES_MAX - len(beginning)])
-        if len(beginning) >= BEGINNING_BYTES_MAX or _USER in beginning:
+        if len(beginning) >= BEGINNING_BYTES_MAX or beginning.rfind(_USER) >= 0:
             break
     return beginning

@@ -10,7 +10,7 @@ searches, is the dialect's to say and most of what a stream costs. Everything he
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from enum import Enum
+from enum import IntEnum
 from typing import ClassVar
 
 from adapters import sse
@@ -18,23 +18,23 @@ from adapters.errors import Failure, Kind
 from adapters.upstream_errors import not_this_dialect
 
 
-class Stage(Enum):
+class Stage(IntEnum):
     """How far a stream has come. Not every dialect has every stage: its table of transitions says which."""
 
-    START = "start"
+    START = 0
     """Nothing but a BOM and blank lines, or an incomplete first event."""
-    OPENING = "opening"
+    OPENING = 1
     """An event stream, without content so far."""
-    CONTENT = "content"
-    FINISHED = "finished"
+    CONTENT = 2
+    FINISHED = 3
     """The evidence that the answer is whole has come; usage and an end mark may follow."""
-    ERROR = "error"
+    ERROR = 4
     """An error was withheld; one more event that belongs to it may follow."""
-    DONE = "done"
+    DONE = 5
     """The last event there may be was seen, or the end of a finished stream."""
-    DOCUMENT = "document"
+    DOCUMENT = 6
     """A JSON document instead of an event stream."""
-    FAILED = "failed"
+    FAILED = 7
 
 
 TRANSITIONS: Mapping[Stage, frozenset[Stage]] = {
@@ -49,7 +49,7 @@ TRANSITIONS: Mapping[Stage, frozenset[Stage]] = {
 }
 """Of a stream that finishes, then may say more, and whose errors are one event."""
 
-_OPENING, _CONTENT, _FINISHED, _ERROR = Stage.OPENING, Stage.CONTENT, Stage.FINISHED, Stage.ERROR
+_START, _OPENING, _CONTENT, _FINISHED, _ERROR, _DONE, _DOCUMENT, _FAILED = Stage
 """Looked up once: an Enum's member costs 0.1 us each time it is reached through its class (3.11)."""
 
 
@@ -75,7 +75,7 @@ class EventTap(ABC):
         self._framer = sse.Framer()
 
     def __repr__(self) -> str:
-        return f"<Tap {self.stage.value} {self.held} bytes held>"
+        return f"<Tap {self.stage.name.lower()} {self.held} bytes held>"
 
     @property
     def held(self) -> int:
@@ -207,7 +207,7 @@ class EventTap(ABC):
     def _become(self, stage: Stage) -> None:
         assert stage in self.transitions[self.stage], f"{self.stage} -> {stage}"
         self.stage = stage
-        self.finished = stage in {Stage.FINISHED, Stage.DONE}
-        self.done = stage is Stage.DONE
-        if stage in {Stage.DONE, Stage.FAILED}:
+        self.finished = stage is _FINISHED or stage is _DONE
+        self.done = stage is _DONE
+        if stage is _DONE or stage is _FAILED:
             self._framer.take()

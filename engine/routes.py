@@ -103,6 +103,9 @@ PREFIXED: tuple[tuple[bytes, dict[str, Surface]], ...] = (
 )
 """Paths whose rest is an argument, which may hold slashes (model names do)."""
 
+SHARED = frozenset({Action.MODEL_LIST, Action.MODEL})
+"""What clients of every dialect ask below the same path."""
+
 SPOKEN_BY_HEADER: tuple[tuple[bytes, str], ...] = ((b"anthropic-version", "messages"), (b"x-goog-api-key", "gemini"))
 """`/v1/models` is asked by clients of every dialect; these headers tell them apart."""
 
@@ -170,7 +173,7 @@ def resolve(method: str, path: bytes) -> Match | None:
 
 def spoken(match: Match, request: Request) -> Match:
     """Return `match` in the dialect that the client of a shared route gives away by its headers."""
-    if match.surface.dialect == "chat" and match.surface.action in {Action.MODEL_LIST, Action.MODEL}:
+    if match.surface.dialect == "chat" and match.surface.action in SHARED:
         for header, dialect in SPOKEN_BY_HEADER:
             if header in request.index:
                 surfaces = MODEL_LISTS if match.surface.action is Action.MODEL_LIST else MODELS

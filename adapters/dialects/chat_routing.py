@@ -3,7 +3,7 @@
 from adapters import affinity as affinities
 from adapters import output_limit
 from adapters.dialects import Request
-from adapters.raw import NOTHING, says
+from adapters.raw import says
 
 
 def affinity(request: Request) -> bytes | None:
@@ -13,7 +13,8 @@ def affinity(request: Request) -> bytes | None:
 
 def has_side_effects(request: Request) -> bool:
     """Whether the provider keeps the answer or searches the web for it."""
-    return any(says(request.fields.get(name, NOTHING)) for name in ("store", "web_search_options"))
+    fields = request.fields
+    return any(name in fields and says(fields[name]) for name in ("store", "web_search_options"))
 
 
 def output_tokens_max(request: Request) -> int | None:
