@@ -24,7 +24,7 @@ from store.rows import Holder, Position
 logger = logging.getLogger(__name__)
 
 BOOK_SECONDS = 0.2
-BATCH_RECORDS_MAX = 500
+BATCH_RECORDS_MAX = 250
 """Of one transaction: larger ones hold the store, and this process, for too long at a time."""
 AWAY_SECONDS = 1.0
 """How long a store that is away, or a ledger that contradicts the journal, is left alone."""

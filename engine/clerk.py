@@ -27,6 +27,7 @@ from engine.bookkeeper import AWAY_SECONDS, BOOK_SECONDS, COMPLAIN_SECONDS, Book
 from engine.config import Config, ConfigError, load_text
 from engine.control import Channel, Command, Order, receive_first
 from engine.metrics import Metrics
+from engine.processes import give_way
 from engine.requestlog import forget_on
 from engine.snapshots import file_of
 from store import spool
@@ -38,15 +39,17 @@ from store.spool import SpoolError
 logger = logging.getLogger(__name__)
 
 SHELVE_SECONDS = 0.25
-SHELVE_ROWS_MAX = 1_000
+SHELVE_ROWS_MAX = 500
 """A transaction takes batch after batch until it has so many."""
 
 SWEEP_SECONDS = 3600.0
 FINISH_SECONDS_MAX = 5.0
 """How long the end may take; what is left then is done by the next clerk."""
 
-NICE = 5
-"""Workers come first, where they compete with the clerk for a core; it keeps a quarter of what one of them gets."""
+NICE = 10
+"""Workers come first where they compete with the clerk for a core; it keeps a tenth of what one of them gets, since who
+waits for a lease waits for a transaction of its to end.
+"""
 
 NAME = "clerk"
 """What it is called among the workers in metrics."""
@@ -206,7 +209,7 @@ def main() -> int:
     options = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    os.nice(NICE)
+    give_way(NICE)
     try:
         control = socket.socket(fileno=options.control_fd)
         order, received = receive_first(control)

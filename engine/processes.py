@@ -24,6 +24,17 @@ def make_runtime_directory() -> Path:
     return Path(tempfile.mkdtemp(prefix=f"hedgerow-{os.getpid()}-"))
 
 
+def give_way(nice: int) -> None:
+    """Let this process come after others, by so much.
+
+    Linux weighs sessions before it weighs their processes where autogroup is on (sched(7)), and each of our processes
+    has a session of its own: so both are told. Where the system has no such thing, or forbids it, that is left out.
+    """
+    os.nice(nice)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(nice))
+
+
 def is_alive(pid: int) -> bool:
     """Whether there is a process of that number."""
     try:

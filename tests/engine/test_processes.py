@@ -528,3 +528,16 @@ def test_check_lists_every_problem_with_its_path(tmp_path: Path) -> None:
     for path in ("server.listem", "providers.mine.base_url", "models.a.provider"):
         assert path in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_who_gives_way_does_so_as_a_process_and_as_a_session() -> None:
+    script = (
+        "import os, pathlib, engine.processes as p; p.give_way(7); print(os.nice(0));"
+        "group = pathlib.Path('/proc/self/autogroup'); print(group.read_text() if group.exists() else 'nice 7')"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, start_new_session=True
+    )
+    nice, group = ended.stdout.splitlines()[:2]
+    assert nice == "7"
+    assert group.endswith("nice 7") or not Path("/proc/sys/kernel/sched_autogroup_enabled").read_text().startswith("1")
