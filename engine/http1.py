@@ -25,6 +25,7 @@ from typing import Final
 from engine.http1_chunked import ChunkedBody
 from engine.http1_grammar import BLANK_LINE, CRLF, ProtocolError, stray_bytes
 from engine.http1_head import Request, RequestLimits, read_request_head, read_request_line
+from engine.http1_known import KnownHead, known
 from engine.http1_render import CONTINUE, LAST_CHUNK, REASONS, chunk, render_head, render_response
 from engine.http1_response import ResponseParser
 
@@ -79,6 +80,8 @@ class RequestParser:
         "_body",
         "_chunked",
         "_error",
+        "_heads",
+        "_known",
         "_limits",
         "_missing",
         "_request",
@@ -97,6 +100,9 @@ class RequestParser:
         self._at = 0
         self._scanned = 0
         self._blank_lines = 0
+        # From the second head on: a connection that serves one request keeps nothing for a next one.
+        self._known: KnownHead | None = None
+        self._heads = 0
         self._body = bytearray()
         self._missing = 0
         self._chunked: ChunkedBody | None = None
@@ -198,19 +204,14 @@ class RequestParser:
     def _read_head(self) -> None:
         if self._unread.startswith(CRLF, self._at):
             self._skip_blank_lines()
-        data, at, limits = self._unread, self._at, self._limits
-        line = read_request_line(data, at, limits.target_bytes_max)
-        if line is None:
+        data = self._unread
+        read = (self._known and self._known.read(data, self._at, self._limits)) or self._read_new_head()
+        if read is None:
             return
-        end = data.find(BLANK_LINE, max(line.end() - 2, self._scanned - 3), at + limits.head_bytes_max)
-        if end < 0:
-            self._check_partial_fields(max(line.end(), self._scanned))
-            return
-        end += 4
-        self._request, length = read_request_head(data[at:end], line, limits)
+        self._request, end, length = read
         self._blank_lines = 0
         if length is None:
-            self._chunked = ChunkedBody(limits)
+            self._chunked = ChunkedBody(self._limits)
             self._enter(_CHUNKED)
             self._keep(data[end:])
         elif len(data) - end < length:
@@ -220,6 +221,24 @@ class RequestParser:
         else:
             self._request.body = data[end : end + length]
             self._complete(end + length)
+
+    def _read_new_head(self) -> tuple[Request, int, int | None] | None:
+        """Return the request, its head's end, and its body's length (None: chunked); None while it is not whole."""
+        data, at, limits = self._unread, self._at, self._limits
+        line = read_request_line(data, at, limits.target_bytes_max)
+        if line is None:
+            return None
+        end = data.find(BLANK_LINE, max(line.end() - 2, self._scanned - 3), at + limits.head_bytes_max)
+        if end < 0:
+            self._check_partial_fields(max(line.end(), self._scanned))
+            return None
+        end += 4
+        head = data[at:end]
+        request, length = read_request_head(head, line, limits)
+        self._heads += 1
+        if self._heads > 1:
+            self._known = known(head, request)
+        return request, end, length
 
     def _skip_blank_lines(self) -> None:
         while self._unread.startswith(CRLF, self._at):

@@ -124,6 +124,7 @@ class Connection:
             await serve_exchange(self.gateway, request, match, downstream)
             if downstream.reply is not _ENDED or not downstream.keep_alive or self.gateway.draining:
                 return
+            del request, match  # a body may be large, and the next request far away
 
     async def _next_request(self) -> Request | None:
         """Read until a whole request is there; None when the client closed between requests."""

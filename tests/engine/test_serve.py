@@ -1,5 +1,6 @@
 """Connections: what a client may do, and what it is told when it may not. Real sockets, raw bytes."""
 
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -9,9 +10,11 @@ import h11
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from bench import upstream
 from bench.upstream import Ending, ScriptedUpstream
+from engine import http1
 from tests.engine.live import KEY, Live, document, running
 
 BODY = b'{"model":"scripted","messages":[{"role":"user","content":"hi"}]}'
@@ -446,3 +449,16 @@ async def test_whatever_clients_do_no_descriptor_and_no_task_is_left() -> None:
     with trio.fail_after(5):
         while counts() != before:
             await trio.sleep(0.01)
+
+
+async def test_a_connection_that_waits_holds_no_body(live: Live) -> None:
+    body = BODY[:-1] + b',"user":"' + b"x" * 50_000 + b'"}'
+    client = await connect(live)
+    async with client.stream:
+        for _ in range(3):
+            await client.send(post(body, headers=AUTH))
+            assert (await client.answer())[0] == 200
+        await trio.testing.wait_all_tasks_blocked()
+        gc.collect()
+        held = [each for each in gc.get_objects() if isinstance(each, http1.Request) and len(each.body) == len(body)]
+        assert held == []
