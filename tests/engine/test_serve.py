@@ -456,7 +456,7 @@ async def test_a_connection_that_waits_holds_no_body(live: Live) -> None:
     client = await connect(live)
     async with client.stream:
         for _ in range(3):
-            await client.send(post(body, headers=AUTH))
+            await client.send(post(body))
             assert (await client.answer())[0] == 200
         await trio.testing.wait_all_tasks_blocked()
         gc.collect()
