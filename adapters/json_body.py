@@ -98,6 +98,8 @@ def _says_the_same(rendered: bytes, original: bytes) -> bool:
 
 
 def _ink(document: bytes) -> int:
-    """Count what is no whitespace, piece by piece: of a megabyte in 0.7 ms, where counting each kind takes 3."""
+    """Count what is no whitespace; of a large document piece by piece, 0.7 ms a megabyte."""
+    if len(document) <= _PIECE_BYTES:
+        return len(document.translate(None, _WHITESPACE))
     pieces = (document[at : at + _PIECE_BYTES] for at in range(0, len(document), _PIECE_BYTES))
     return sum(len(piece.translate(None, _WHITESPACE)) for piece in pieces)
