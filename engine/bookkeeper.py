@@ -209,6 +209,12 @@ class Bookkeeper:
         """Whether the ledger is known to have all that the journal says."""
         return self._own.position in (self._booked, BEGINNING)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How much of the journal is not known to be in the ledger; at least, where that is in several files."""
+        at, booked = self._own.position, self._booked
+        return at.offset - booked.offset if at.file == booked.file else at.offset
+
     async def run(self) -> None:
         """Book one's own journal, and look after the dead, until cancelled."""
         async with trio.open_nursery() as nursery:

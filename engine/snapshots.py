@@ -129,6 +129,7 @@ FAMILIES: dict[str, Family] = {
         Family("hedgerow_downstream_connections", Kind.GAUGE, (), "Open client connections."),
         Family("hedgerow_access_log_dropped_total", Kind.COUNTER, (), "Access-log lines that were not written."),
         Family("hedgerow_settlements_booked_total", Kind.COUNTER, (), "Settlements brought into the ledger."),
+        Family("hedgerow_journal_waiting_bytes", Kind.GAUGE, (), "Settlements in journals, not in the ledger yet."),
         Family("hedgerow_charged_nano_dollars_total", Kind.COUNTER, (), "What accounts were charged."),
         Family("hedgerow_uncollected_nano_dollars_total", Kind.COUNTER, (), "Charges beyond balances and caps."),
         Family("hedgerow_store_failures_total", Kind.COUNTER, (), "Calls for keys, leases, booking, rows that failed."),

@@ -125,6 +125,7 @@ class Worker:
     def _register_treasury(self, treasury: Treasury) -> None:
         pull, drains = self.metrics.pull, treasury.drains
         pull("hedgerow_settlements_booked_total", lambda: treasury.bookkeeper.statistics().booked_total)
+        pull("hedgerow_journal_waiting_bytes", lambda: treasury.bookkeeper.waiting_bytes)
         pull("hedgerow_charged_nano_dollars_total", lambda: treasury.statistics().charged_nanos_total)
         pull("hedgerow_uncollected_nano_dollars_total", lambda: treasury.statistics().uncollected_nanos_total)
         pull("hedgerow_store_failures_total", lambda: treasury.statistics().failed_total)

@@ -84,7 +84,9 @@ async def test_what_is_journaled_is_booked_once(town: Town) -> None:
     books = keeper(town, own)
     town.spend(own, 3)
     assert not books.is_up_to_date
+    assert books.waiting_bytes == own.position.offset > 0
     assert await books.book()
+    assert books.waiting_bytes == 0
     assert await books.book()
     assert await town.booked() == books.statistics().booked_total == 3
     assert (await town.store.balance("a")).leased_nanos == LEASED - 3
