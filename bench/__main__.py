@@ -2,20 +2,25 @@
 
     python -m bench [SCENARIO ...] [--quick]     run, print, write JSON and one HTML page
     python -m bench compare A.json B.json        what moved beyond noise; exit status 1 on a regression
-    python -m bench readme RESULT.json           the figures of the README, in Markdown
+    python -m bench readme RESULT.json ...       the figures of the README, in Markdown; --update or --check it
     python -m bench report RESULT.json           the page again, from its document
     python -m bench peers install|list|remove    what else is measured beside the gateway
 
-A missed target is shown; exit status 1 is for a request that failed, a scenario that did not start, a peer that cannot
-be had, a regression, a file that is no run; 2 for wrong usage; 130 for Ctrl-C. What compares and draws is loaded when
-that is asked for. To compare quick runs, give both `--rounds 5`: with less, little is judged.
+A missed target is shown, with the gap; exit status 1 is for a request that failed, a scenario that did not start, a
+peer that cannot be had, a regression, a file that is no run, a README that has other figures or no place for them; 2
+for wrong usage; 130 for Ctrl-C, 143 for SIGTERM. What compares and draws is loaded when that is asked for. To compare
+quick runs, give both `--rounds 5`: with less, little is judged.
 """
 
 import argparse
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -96,13 +101,33 @@ def compare(words: Sequence[str], console: Console) -> int:
 
 
 def readme(words: Sequence[str], console: Console) -> int:
-    """Write the README's figures to stdout."""
+    """Write the README's figures to stdout, put them into it, or say whether they are there."""
+    from bench.readme import BEGIN, END, MarkerError, block, put  # noqa: PLC0415
     from bench.runs import read  # noqa: PLC0415
-    from bench.sheet import readme as written  # noqa: PLC0415
 
-    parser = argparse.ArgumentParser(prog="python -m bench readme", description="The README's figures, in Markdown.")
-    parser.add_argument("result", type=Path)
-    console.out(written(read(parser.parse_args(words).result)), end="", highlight=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench readme",
+        description="The README's figures, in Markdown: a block for each run, ordered by the names of their files.",
+        epilog=f"The figures stand between the lines {BEGIN} and {END}; without a run, a sentence that there is none.",
+    )
+    parser.add_argument("results", nargs="*", type=Path, metavar="RESULT.json")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--update", type=Path, metavar="README.md", help="put the figures between this file's markers")
+    what.add_argument("--check", type=Path, metavar="README.md", help="exit with 1 when this file has others")
+    asked = parser.parse_args(words)
+    figures = block([read(path) for path in sorted(asked.results, key=lambda path: path.name)])
+    target: Path | None = asked.update or asked.check
+    if target is None:
+        console.out(figures, end="", highlight=False)
+        return 0
+    try:
+        had = put(target, figures, write=asked.update is not None)
+    except MarkerError as exc:
+        print(f"bench: {exc}", file=sys.stderr)
+        return 1
+    if asked.check and not had:
+        print(f"bench: {target} has other figures than these runs: use --update", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -152,6 +177,25 @@ def share(text: str) -> float:
     return number
 
 
+class Terminated(BaseException):
+    """SIGTERM has come: everything that was started is ended on the way out, as with Ctrl-C."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM raise Terminated in this block, once: what unwinds is not interrupted."""
+
+    def leave(number: int, frame: FrameType | None) -> NoReturn:
+        signal.signal(number, signal.SIG_IGN)
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command; see the module for the exit status."""
     missing = [name for name in NEEDED if find_spec(name) is None]
@@ -164,15 +208,19 @@ def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     console = Console(width=None if sys.stdout.isatty() else _PIPED_COLUMNS)
     try:
-        if words and words[0] in COMMANDS:
-            return COMMANDS[words[0]](words[1:], console)
-        return run(words, console)
+        with terminable():
+            if words and words[0] in COMMANDS:
+                return COMMANDS[words[0]](words[1:], console)
+            return run(words, console)
     except (RunError, PeerError) as exc:
         print(f"bench: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("bench: interrupted; nothing was written", file=sys.stderr)
         return 130
+    except Terminated:
+        print("bench: terminated; nothing was written", file=sys.stderr)
+        return 128 + signal.SIGTERM
 
 
 if __name__ == "__main__":

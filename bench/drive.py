@@ -1,14 +1,19 @@
 """Runs scenarios, each in a process of its own, shows how far they are, and makes one run of what they found.
 
 The bench itself keeps to the core of upstream and load. A scenario that ends without a result is in the run all the
-same, with what it said last as its problem, and the next one is run. Ctrl-C ends the scenario that runs, which ends
-everything that it started.
+same, with what it said last as its problem, and the next one is run. Ctrl-C and SIGTERM end the scenario that runs,
+which ends everything that it started.
+
+An environment that forbids Python to write bytecode would have each of a hundred processes compile the same sources:
+there it is written to a directory that ends with the run.
 """
 
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -21,14 +26,16 @@ from bench.runs import Run, Scenario
 from bench.scenarios import Done, Profile, Said, Say
 from bench.watch import Watch
 
-_LISTEN_SECONDS = 1.0
+_LISTEN_SECONDS, _LISTEN_SECONDS_QUICK = 1.0, 0.3
 _SAID_MAX = 2000
+_END_SECONDS_MAX = 30.0  # a scenario ends several processes, each in its own time
 
 
 def drive(names: Sequence[str], profile: Profile, console: Console) -> Run:
     """Run these scenarios one after the other."""
     placement = cores()
-    machine, (revision, dirty) = describe(placement, busy_share(_LISTEN_SECONDS)), commit()
+    listen_seconds = _LISTEN_SECONDS_QUICK if profile.quick else _LISTEN_SECONDS
+    machine, (revision, dirty) = describe(placement, busy_share(listen_seconds)), commit()
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     columns = (
         SpinnerColumn(),
@@ -38,7 +45,11 @@ def drive(names: Sequence[str], profile: Profile, console: Console) -> Run:
         TextColumn("{task.description}", markup=False),
     )
     found: list[Scenario] = []
-    with placed(placement.others), Progress(*columns, console=console, transient=True) as progress:
+    with (
+        placed(placement.others),
+        compiled() as environ,
+        Progress(*columns, console=console, transient=True) as progress,
+    ):
         task = progress.add_task("", total=len(names))
         for name in names:
 
@@ -46,7 +57,7 @@ def drive(names: Sequence[str], profile: Profile, console: Console) -> Run:
                 progress.update(task, description=f"{name}: {text}")
 
             say("starting")
-            scenario = one(name, profile, say, placement.subject | placement.others)
+            scenario = one(name, profile, say, placement.subject | placement.others, environ)
             found.append(scenario)
             progress.console.print(ended(scenario), markup=False)
             progress.advance(task)
@@ -62,13 +73,27 @@ def drive(names: Sequence[str], profile: Profile, console: Console) -> Run:
     )
 
 
-def one(name: str, profile: Profile, say: Say, on: frozenset[int]) -> Scenario:
+@contextmanager
+def compiled() -> Iterator[dict[str, str]]:
+    """Give the environment in which every source is compiled once."""
+    environ = dict(os.environ)
+    if environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        with tempfile.TemporaryDirectory(prefix="bench-bytecode-") as directory:
+            yield environ | {"PYTHONPYCACHEPREFIX": directory}
+    else:
+        yield environ
+
+
+def one(
+    name: str, profile: Profile, say: Say, on: frozenset[int], environ: Mapping[str, str] | None = None
+) -> Scenario:
     """Run one scenario in a process that may use these cores."""
     asked = ["--profile", msgspec.json.encode(profile).decode()]
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         log = Path(directory) / "scenario.log"
+        command = [sys.executable, "-m", "bench.scenarios", name, *asked]
         with running(
-            [sys.executable, "-m", "bench.scenarios", name, *asked], on=on, log=str(log), piped=True
+            command, on=on, environ=environ, log=str(log), piped=True, end_seconds_max=_END_SECONDS_MAX
         ) as process:
             assert process.stdout is not None
             with Watch(process.pid) as watch:

@@ -52,7 +52,8 @@ _SAID_MAX = 4000
 class Settings(NamedTuple):
     """How long and how often. Rates are per route; `attempt_seconds` is the gateway's patience with one attempt.
 
-    The gateway renews its /metrics within `publish_s`.
+    The gateway renews its /metrics within `publish_s`. Routes are warmed up before each part, or, with `warm_once`,
+    all of them before the first.
     """
 
     attempt_seconds: float
@@ -68,6 +69,7 @@ class Settings(NamedTuple):
     machinery_events: int = 2
     round_warmup_s: float = 0.2
     publish_s: float = 1.2
+    warm_once: bool = False
     seed: int = 1
     pace: Pace = Pace()
     faults: Faults = Faults()
@@ -105,7 +107,8 @@ class Scenario:
     def faults(self) -> None:
         """Let one of three upstreams fail now and then, and load the four routes at the same time."""
         settings, names = self._settings, [route.name for route in faults.ROUTES[:4]]
-        self._warm(names, settings.rate_per_s)
+        warmed = [*names, faults.REFUSED, faults.STALLED] if settings.warm_once else names
+        self._warm(warmed, settings.rate_per_s)
         self._upstreams[faults.TROUBLED].play(faults.faulty(settings.pace, settings.faults))
         self._say(f"one of three upstreams fails ({settings.faults_s:g} s and what is still open)")
         came = self._load(names, settings.rate_per_s, settings.faults_s)
@@ -117,8 +120,14 @@ class Scenario:
     def outages(self) -> None:
         """Take one upstream away from under each route: connections refused, then silence."""
         stop, silence = self._upstreams[faults.STOPPED].stop, self._upstreams[faults.TROUBLED]
-        self._outage(faults.REFUSED, faults.STOPPED, stop)
-        self._outage(faults.STALLED, faults.TROUBLED, lambda: silence.play(faults.stalled()))
+        came = [
+            (faults.REFUSED, faults.STOPPED, *self._outage(faults.REFUSED, stop)),
+            (faults.STALLED, faults.TROUBLED, *self._outage(faults.STALLED, lambda: silence.play(faults.stalled()))),
+        ]
+        metrics = self._metrics()
+        for name, upstream, report, lines in came:
+            opened = openings(metrics, name).get(upstream, 0)
+            self.results.add_outage(name, report, lines, upstream, opened, quiet_s=_QUIET_SECONDS)
 
     def machinery(self, upstream: Subject) -> None:
         """Compare the CPU per request of a plain route and a raced one, who begins taking turns."""
@@ -133,14 +142,13 @@ class Scenario:
                         cpu_us = report.subject_cpu_s * 1e6 / report.requests_in_window
                         self.results.cpu_us[kind][name].append(cpu_us)
 
-    def _outage(self, name: str, upstream: str, begin: Callable[[], object]) -> None:
+    def _outage(self, name: str, begin: Callable[[], object]) -> tuple[Report, list[Line]]:
         settings = self._settings
-        self._warm([name], settings.outage_rate_per_s)
+        if not settings.warm_once:
+            self._warm([name], settings.outage_rate_per_s)
         begin()
         self._say(f"an upstream is down: {name} ({settings.outage_s:g} s and what is still open)")
-        report, lines = self._load([name], settings.outage_rate_per_s, settings.outage_s)[name]
-        opened = openings(self._metrics(), name).get(upstream, 0)
-        self.results.add_outage(name, report, lines, upstream, opened, quiet_s=_QUIET_SECONDS)
+        return self._load([name], settings.outage_rate_per_s, settings.outage_s)[name]
 
     def _warm(self, names: Sequence[str], rate_per_s: int) -> None:
         self._say("warming up")

@@ -76,7 +76,7 @@ class Settings(NamedTuple):
 
 QUICK = Settings(
     rounds=1,
-    seconds=0.2,
+    seconds=0.15,
     warmup_s=0.05,
     stall_ms=500.0,
     stall_period_ms=12.5,

@@ -1,17 +1,28 @@
 """A run as one HTML page that needs nothing else: no script, no font, no request to anybody.
 
-What stands first is what a reader must know to believe the rest: commit, machine, whether it was quiet, what failed.
-Everything from the document is escaped.
+What stands first is what a reader must know to believe the rest: commit, machine, whether it was quiet, what failed;
+then every target, those that were missed before the others. Everything from the document is escaped.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 
 from bench import plots
 from bench.runs import Figure, Histogram, Run, Scenario, digits, shown, spread_of
 from bench.samples import Verdict
-from bench.sheet import peer_of, ratio_of, target_of
+from bench.sheet import (
+    JUDGED,
+    Target,
+    bound_of,
+    gap_of,
+    peer_of,
+    ratio_of,
+    tally,
+    target_of,
+    targets,
+    verdict_of,
+)
 
 _QUIET_SHARE_MAX = 0.05
 _STYLE = """
@@ -50,13 +61,23 @@ def _head(run: Run) -> Iterator[str]:
         yield f'<p class="bad">The machine was not quiet: others used {share} of its cores before the run.</p>'
     if run.problems:
         yield f'<p class="bad">Something failed: figures of these scenarios are none.</p>{_list(run.problems)}'
-    missed = [
-        f"{scenario.name}: {figure.name}"
-        for scenario in run.scenarios
-        for figure in scenario.figures
-        if scenario.verdict(figure) is Verdict.OVER
+    if found := targets(run):
+        yield f"<h2>Targets</h2><p>{tally(found)}.</p>{_targets(found)}"
+
+
+def _targets(found: list[Target]) -> str:
+    order = (Verdict.OVER, Verdict.UNKNOWN, Verdict.OK)
+    rows = [
+        [
+            ("", target.name),
+            ("n", bound_of(target.goal)),
+            ("n", target.found),
+            (target.verdict.value, JUDGED[target.verdict]),
+            ("n", gap_of(target.goal)),
+        ]
+        for target in sorted(found, key=lambda target: order.index(target.verdict))
     ]
-    yield f"<p>Targets missed: {len(missed)}.</p>{_list(missed)}"
+    return _rows(("figure", "target", "median (extremes)", "", "gap"), rows)
 
 
 def _scenario(scenario: Scenario) -> Iterator[str]:
@@ -93,25 +114,29 @@ def _figure(caption: str, svg: str) -> str:
 
 
 def _table(scenario: Scenario, figures: list[Figure]) -> str:
-    head = "".join(f"<th>{name}</th>" for name in ("what", "times its peer", "median (extremes)", "unit", "target", ""))
-    return (
-        f'<div class="scroll"><table><tr>{head}</tr>{"".join(_row(scenario, each) for each in figures)}</table></div>'
-    )
+    names = ("what", "times its peer", "median (extremes)", "unit", "target", "")
+    return _rows(names, [_row(scenario, figure) for figure in figures])
 
 
-def _row(scenario: Scenario, figure: Figure) -> str:
-    ratio, verdict = ratio_of(scenario, figure), scenario.verdict(figure)
+def _row(scenario: Scenario, figure: Figure) -> list[tuple[str, str]]:
+    ratio, (verdict, word) = ratio_of(scenario, figure), verdict_of(scenario, figure)
     times = "" if ratio is None else f"{ratio.text(digits(ratio.median))} {peer_of(figure)}"
-    cells = [
+    return [
         ("", figure.name),
         ("n", times),
         ("n", shown(spread_of(figure))),
         ("", figure.unit),
-        ("", target_of(figure)),
-        (verdict.value, verdict.value),
+        ("", target_of(scenario, figure)),
+        (verdict.value, word),
     ]
-    row = "".join(f'<td class="{kind}">{escape(text)}</td>' for kind, text in cells)
-    return f"<tr>{row}</tr>"
+
+
+def _rows(names: Sequence[str], rows: list[list[tuple[str, str]]]) -> str:
+    """Write a table of cells, each with its class and its text."""
+    head = "".join(f"<th>{name}</th>" for name in names)
+    body = ("".join(f'<td class="{kind}">{escape(text)}</td>' for kind, text in cells) for cells in rows)
+    lines = "".join(f"<tr>{row}</tr>" for row in body)
+    return f'<div class="scroll"><table><tr>{head}</tr>{lines}</table></div>'
 
 
 def _list(items: list[str]) -> str:

@@ -1,10 +1,12 @@
 """Gives a job to the load, in a process of its own beside the upstream, and takes its report.
 
 The processes are forked from one that stays (`bench.prefork`), of which there is one for each set of cores: it starts
-with the first job, and ends with this process.
+with the first job, and ends with this process. Jobs would end by themselves, after as long as they were meant to last:
+`abandon` ends them at once.
 """
 
 import atexit
+import contextlib
 import os
 import signal
 import socket
@@ -15,6 +17,7 @@ import threading
 from pathlib import Path
 
 import msgspec
+import psutil
 
 from bench.jobs import AnyJob, Report
 from bench.process import Cores, announcement, placed
@@ -56,6 +59,13 @@ class _Load:
             raise subprocess.CalledProcessError(1, self._process.args)
         return report
 
+    def abandon(self) -> None:
+        """Kill the jobs that run, and what they have started."""
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended itself
+            for process in psutil.Process(self._process.pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+
     def end(self) -> None:
         """End it; jobs that run end by themselves."""
         for pipe in (self._process.stdin, self._process.stdout):
@@ -80,6 +90,12 @@ def perform(job: AnyJob, cores: Cores) -> Report:
     """
     report = _load(cores.others).perform(msgspec.json.encode(job), job.seconds + job.warmup_s + _JOB_SECONDS_SPARE)
     return msgspec.json.decode(report, type=Report)
+
+
+def abandon() -> None:
+    """End all jobs that run: whoever waits for one is told that it died."""
+    for load in list(_loads.values()):
+        load.abandon()
 
 
 def _load(on: frozenset[int]) -> _Load:

@@ -3,24 +3,28 @@
 The rule: a figure is the CPU time (user + system) of named processes between two readings, so that neither the load nor
 the upstream, nor the subject's supervisor, hides in it. Linux gives it to the nanosecond, which short windows at low
 load need; elsewhere psutil reads it. Pinning needs Linux; elsewhere processes run where the scheduler puts them, and
-the report says so.
+the report says so. On Linux whatever is started is told to end when its starter has died in a way that unwinds nothing.
 """
 
+import ctypes
 import json
 import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import psutil  # type: ignore[import-untyped, unused-ignore]
 
 _END_SECONDS_MAX = 10.0
 _READY_SECONDS_MAX = 30.0
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class Cores(NamedTuple):
@@ -50,6 +54,24 @@ def placed(on: frozenset[int]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def place(pid: int, on: frozenset[int]) -> None:
+    """Keep a running process and its descendants, with all their threads, to these cores.
+
+    Whatever is started meanwhile is placed as who starts it: it is over when everybody was found to be in place.
+    """
+    if not on or sys.platform != "linux":
+        return
+    root, moved = psutil.Process(pid), True
+    while moved:
+        moved = False
+        for process in (root, *root.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess, ProcessLookupError):  # it ended meanwhile
+                for thread in process.threads():
+                    if os.sched_getaffinity(thread.id) != on:
+                        os.sched_setaffinity(thread.id, on)
+                        moved = True
 
 
 def raise_open_files() -> int:
@@ -109,10 +131,13 @@ def running(
     environ: Mapping[str, str] | None = None,
     log: str | None = None,
     piped: bool = False,
+    end_seconds_max: float = _END_SECONDS_MAX,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process for the length of the block, then end it: by SIGTERM, and by SIGKILL when that takes too long.
 
-    Its stderr, and unless `piped` its stdout, go to the file `log`, or nowhere. A piped process follows its stdin.
+    Where the system can, it is sent SIGTERM when the thread that started it ends, however that ends: start it from one
+    that lives as long as it shall. Its stderr, and unless `piped` its stdout, go to the file `log`, or nowhere. A piped
+    process follows its stdin.
     """
     with open(log or os.devnull, "ab") as sink, placed(on):
         process = subprocess.Popen(  # noqa: S603 - our own commands
@@ -121,19 +146,26 @@ def running(
             stdout=subprocess.PIPE if piped else sink,
             stderr=sink,
             env=None if environ is None else dict(environ),
+            preexec_fn=None if _LIBC is None else _end_with_starter,  # noqa: PLW1509 - it takes no lock
         )
     try:
         yield process
     finally:
         process.terminate()
         try:
-            process.wait(_END_SECONDS_MAX)
+            process.wait(end_seconds_max)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
+
+
+def _end_with_starter() -> None:
+    """Ask prctl(2) for it, between fork and exec."""
+    assert _LIBC is not None
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def announcement(process: subprocess.Popen[bytes]) -> dict[str, Any]:

@@ -76,6 +76,8 @@ class Settings(NamedTuple):
     idle_sessions: int = 1_000
     interval_ms: float = 20.0
     warmup_s: float = 0.3
+    idle_ways: tuple[str, ...] = RELAYED
+    unanswered: bool = True
 
 
 QUICK = Settings(rounds=3, seconds=0.7, idle_rounds=1, idle_seconds=2.0)
@@ -151,19 +153,21 @@ class Sessions:
         self._say("first pass, not counted")
         for way in WAYS:
             self._answered(gateway, way)
-        self._unanswered(gateway)
+        if self._settings.unanswered:
+            self._unanswered(gateway)
         self.samples.clear()
         for number in range(self._settings.rounds):
             self._say(f"speech, round {number + 1} of {self._settings.rounds}")
             turn = number % len(WAYS)
             for way in (*WAYS[turn:], *WAYS[:turn]):
                 self._answered(gateway, way)
-            self._unanswered(gateway)
+            if self._settings.unanswered:
+                self._unanswered(gateway)
 
     def idle(self, start: Callable[[], contextlib.AbstractContextManager[Subject]]) -> None:
         """Hold sessions open through a fresh gateway each time: a heap does not shrink back."""
         for number in range(self._settings.idle_rounds):
-            for way in RELAYED:
+            for way in self._settings.idle_ways:
                 self._say(f"idle sessions with {way}, {number + 1} of {self._settings.idle_rounds}")
                 with start() as gateway:
                     self._idle(gateway, way)

@@ -6,10 +6,9 @@ A ratio is taken within each round, between neighbours in time. No host name and
 how anything was measured.
 """
 
-import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -17,6 +16,9 @@ from bench.jobs import SIGNIFICANT_DIGITS, Quantiles
 from bench.samples import Spread, Verdict, spread
 
 SCHEMA = 1
+
+_LAID_OUT_DEPTH = 4
+"""Down to a scenario's lists of figures, histograms and curves; each of those, and each setting, is one line."""
 
 
 class RunError(Exception):
@@ -42,6 +44,35 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     quantile: float | None = None
     foreign: bool = False
     headline: bool = False
+
+
+class Goal(NamedTuple):
+    """One thing that a figure is held against, and what was found; of a ratio both are so many times its peer's.
+
+    `unit` is the figure's own, or `x`. `found` is None where nothing was measured, or there is no peer.
+    """
+
+    bound: float
+    unit: str
+    better: Literal["lower", "higher"]
+    found: Spread | None
+
+    @property
+    def gap_share(self) -> float | None:
+        """By how much of the bound the median misses it, below 0 when it has so much to spare; None of a bound of 0."""
+        if self.found is None or not self.bound:
+            return None
+        share = (self.found.median - self.bound) / self.bound
+        return share if self.better == "lower" else -share
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the median is within the bound."""
+        if self.found is None:
+            return Verdict.UNKNOWN
+        median = self.found.median
+        kept = median <= self.bound if self.better == "lower" else median >= self.bound
+        return Verdict.OK if kept else Verdict.OVER
 
 
 class Histogram(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,13 +124,17 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 
     def verdict(self, figure: Figure) -> Verdict:
         """Hold the median, and that of the ratios, against their targets."""
-        kept: list[bool] = []
-        if figure.target is not None and figure.samples:
-            median = statistics.median(figure.samples)
-            kept.append(median <= figure.target if figure.better == "lower" else median >= figure.target)
-        if figure.ratio_max is not None and (ratios := self.ratios(figure)):
-            kept.append(statistics.median(ratios) <= figure.ratio_max)
-        return Verdict.UNKNOWN if not kept else Verdict.OK if all(kept) else Verdict.OVER
+        verdicts = {goal.verdict for goal in self.goals(figure)}
+        return next((each for each in (Verdict.OVER, Verdict.OK) if each in verdicts), Verdict.UNKNOWN)
+
+    def goals(self, figure: Figure) -> list[Goal]:
+        """Give what the figure is held against, the ratio first."""
+        found: list[Goal] = []
+        if figure.ratio_max is not None:
+            found.append(Goal(figure.ratio_max, "x", "lower", spread(self.ratios(figure))))
+        if figure.target is not None:
+            found.append(Goal(figure.target, figure.unit, figure.better, spread_of(figure)))
+        return found
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,5 +230,20 @@ def read(path: Path) -> Run:
 
 
 def write(run: Run, path: Path) -> None:
-    """Write a run as JSON that a person can read too."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
+    """Write a run as JSON that a person can read too, with a line for each figure, histogram and curve."""
+    path.write_text("".join(_laid_out(msgspec.to_builtins(run), 0)) + "\n", encoding="utf-8")
+
+
+def _laid_out(value: Any, depth: int) -> Iterator[str]:
+    if depth == _LAID_OUT_DEPTH or not value or not isinstance(value, dict | list):
+        yield msgspec.json.encode(value).decode()
+        return
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    for number, member in enumerate(value):
+        yield f"{',' if number else opening}\n{' ' * (depth + 1)}"
+        if isinstance(value, dict):
+            yield f"{msgspec.json.encode(member).decode()}: "
+            yield from _laid_out(value[member], depth + 1)
+        else:
+            yield from _laid_out(member, depth + 1)
+    yield f"\n{' ' * depth}{closing}"

@@ -23,7 +23,7 @@ import psutil  # type: ignore[import-untyped, unused-ignore]
 import trio
 
 from bench.account import TOKEN, open_account
-from bench.process import Cores, announcement, free_port, running, wait_ready
+from bench.process import Cores, announcement, free_port, place, running, wait_ready
 
 DIRECT, NGINX, GATEWAY = "direct", "nginx", "gateway"
 """Names of subjects: the upstream itself, the floor, and what is measured."""
@@ -174,12 +174,14 @@ def serving(providers: str, cores: Cores, *, data: Path | None = None, workers: 
         config.write_text(_SERVER.format(port=port, key=KEY, log=access_log, workers=workers) + providers)
         books = Path(directory) / "data" if data is None else data
         command = [sys.executable, "-m", "engine", "serve", "--config", str(config), "--data", str(books)]
-        with running(command, on=cores.subject, environ=environment(), log=str(log)) as process:
+        # Most of its start is imports, of several processes at once: it has all cores for that.
+        with running(command, on=cores.subject | cores.others, environ=environment(), log=str(log)) as process:
             try:
                 wait_ready(process, lambda: fetch(port, "/health/ready")[0] == 200)
                 wait_ready(process, lambda: len(worker_pids(port)) == workers)
             except RuntimeError as exc:
                 raise RuntimeError(f"{exc}\n{log.read_text()[-2000:]}") from exc
+            place(process.pid, cores.subject)
             pids = tuple(worker_pids(port))
             yield Served(Subject(GATEWAY, port, pids, beside=_others(process.pid, pids)), access_log, log)
 

@@ -1,7 +1,9 @@
 """nginx as a reverse proxy in front of the same upstream: the floor that the gateway is held against.
 
 One worker, upstream connections kept alive, buffering off (a stream must pass as it comes), no access log, no
-authentication: it does less than the gateway, in C. Its CPU time is that of its one worker process.
+authentication: it does less than the gateway, in C. By default it refuses bodies of more than 1 MB, and writes those
+of more than 16 KB into files: here it takes any, and keeps up to 16 MB in memory, as the gateway does.
+Its CPU time is that of its one worker process.
 """
 
 import os
@@ -21,6 +23,8 @@ _SETTINGS = {
     "worker_processes": 1,
     "keepalive": 1024,
     "proxy_buffering": "off",
+    "client_max_body_size": 0,
+    "client_body_buffer_size": "16m",
     "access_log": "off",
     "key": "not checked",
 }
@@ -37,6 +41,8 @@ events {{
 }}
 http {{
     access_log off;
+    client_max_body_size 0;
+    client_body_buffer_size 16m;
     client_body_temp_path {directory}/body;
     proxy_temp_path {directory}/proxy;
     fastcgi_temp_path {directory}/fastcgi;

@@ -1,7 +1,8 @@
 """`python -m bench.scenarios NAME`: one scenario in this process; progress and result are lines of JSON on stdout.
 
-SIGTERM unwinds as Ctrl-C does, so that whatever was started ends too. Exit status 1, with the reason as the last line
-of stderr, when something did not start.
+SIGTERM unwinds as Ctrl-C does, so that whatever was started ends too. Ctrl-C reaches the jobs of the load by itself,
+SIGTERM does not: they are killed, since threads that wait for them are waited for. Exit status 1, with the reason
+as the last line of stderr, when something did not start.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from typing import NoReturn
 
 import msgspec
 
+from bench.perform import abandon
 from bench.runs import Scenario
 from bench.scenarios import (
     NAMES,
@@ -83,6 +85,8 @@ def _write(message: Said | Done) -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # what unwinds is not interrupted by another one
+    abandon()
     sys.exit(128 + number)
 
 

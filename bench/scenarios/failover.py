@@ -181,13 +181,15 @@ def _settings(profile: Profile) -> failover.Settings:
     found = failover.FULL
     if profile.quick:
         found = failover.QUICK._replace(
-            attempt_seconds=1.5,
-            warmup_s=1.5,
-            faults_s=5.0,
-            outage_s=2.0,
+            attempt_seconds=0.8,
+            warmup_s=0.6,
+            publish_s=0.0,  # an outage goes on for longer once its breaker is open
+            warm_once=True,
+            faults_s=1.5,
+            outage_s=2.2,
             rounds=1,
-            round_s=0.2,
-            round_warmup_s=0.1,
+            round_s=0.1,
+            round_warmup_s=0.05,
         )
     if profile.rounds is not None:
         found = found._replace(rounds=profile.rounds)

@@ -56,7 +56,7 @@ class Settings(NamedTuple):
     curve_seconds: float = 0.0
 
 
-QUICK = Settings(rounds=1, seconds=0.2, warmup_s=0.1, loads=(HALF,), tries=2, events=5, interval_ms=5.0)
+QUICK = Settings(rounds=1, seconds=0.2, warmup_s=0.1, loads=(HALF,), tries=1, events=5, interval_ms=5.0)
 FULL = Settings(
     rounds=5,
     seconds=2.5,

@@ -15,7 +15,7 @@ METHOD = (
     "and over requests of 100 KB. The yardstick is msgspec decoding one typed chunk."
 )
 YARDSTICK = "yardstick"
-_ROUNDS_QUICK, _ROUNDS_FULL = 5, 9
+_ROUNDS_QUICK, _ROUNDS_FULL = 3, 9
 _KINDS = {
     "tap": ("a text event passed through", None),
     "parser": ("a text event parsed", None),

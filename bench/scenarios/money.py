@@ -76,5 +76,5 @@ def figures(samples: Samples) -> list[Figure]:
 def _settings(profile: Profile) -> money.Settings:
     found = money.FULL
     if profile.quick:
-        found = money.QUICK._replace(rounds=2, seconds=0.2, warmup_s=0.1, settlements=Load(rounds=2, batches=1))
+        found = money.QUICK._replace(rounds=1, seconds=0.1, warmup_s=0.05, settlements=Load(rounds=1, batches=1))
     return found if profile.rounds is None else found._replace(rounds=profile.rounds)

@@ -62,5 +62,13 @@ def figures(samples: Samples, settings: realtime.Settings) -> list[Figure]:
 def _settings(profile: Profile) -> realtime.Settings:
     found = realtime.FULL
     if profile.quick:
-        found = realtime.QUICK._replace(rounds=2, seconds=0.2, warmup_s=0.1, idle_seconds=0.3, idle_sessions=100)
+        found = realtime.QUICK._replace(
+            rounds=1,
+            seconds=0.15,
+            warmup_s=0.05,
+            idle_seconds=0.2,
+            idle_sessions=100,
+            idle_ways=(realtime.CHARGED,),
+            unanswered=False,
+        )
     return found if profile.rounds is None else found._replace(rounds=profile.rounds)

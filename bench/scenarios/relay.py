@@ -50,7 +50,7 @@ class Settings(NamedTuple):
     stream_interval_ms: float = 12.5
 
 
-QUICK = Settings(rounds=2, seconds=0.15, warmup_s=0.1)
+QUICK = Settings(rounds=1, seconds=0.15, warmup_s=0.05)
 FULL = Settings(rounds=5, seconds=3.0, warmup_s=0.3, tool=shutil.which("wrk"))
 
 SHOWN = (

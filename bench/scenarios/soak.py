@@ -49,7 +49,7 @@ class Settings(NamedTuple):
     look_seconds: float = 1.0
 
 
-QUICK = Settings(seconds=3.0, period_us=2500, first_seconds=0.3, look_seconds=0.2)
+QUICK = Settings(seconds=1.0, period_us=2500, first_seconds=0.2, look_seconds=0.08)
 FULL = Settings(seconds=120.0, period_us=2000, first_seconds=2.0)
 
 
@@ -105,16 +105,19 @@ def _mix(found: Trial, subject: Subject, settings: Settings) -> Report:
 def settled(subject: Subject) -> Held:
     """Wait until nothing is open for a client and nothing changes any more, as long as that may take; then say what is.
 
-    Workers tell their counts once a second: a count is believed when it has stood for longer.
+    Workers tell their counts once a second: a count is believed when it has stood for longer. Of files it is the lowest
+    in that time, since a store opens some for a moment.
     """
     until_s = time.monotonic() + _SETTLE_SECONDS_MAX
     stands_since_s, last = time.monotonic(), held(subject)
     while (now_s := time.monotonic()) < until_s:
         time.sleep(_LOOK_SECONDS)
         found = held(subject)
-        if found != last or any(found.open.values()):
+        if found._replace(files=last.files) != last or any(found.open.values()):
             stands_since_s, last = now_s, found
-        elif now_s - stands_since_s > _STANDS_SECONDS:
+            continue
+        last = last._replace(files=min(last.files, found.files))
+        if now_s - stands_since_s > _STANDS_SECONDS:
             break
     return last
 

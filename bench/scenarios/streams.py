@@ -33,7 +33,7 @@ class Settings(NamedTuple):
     interval_ms: float
 
 
-QUICK = Settings(held=(200,), rounds=(1,), seconds=0.5, interval_ms=300.0)
+QUICK = Settings(held=(200,), rounds=(1,), seconds=0.4, interval_ms=200.0)
 FULL = Settings(held=(1_000, 10_000), rounds=(5, 3), seconds=3.0, interval_ms=3_000.0)
 
 

@@ -1,8 +1,9 @@
 """What a scenario keeps while it puts jobs to subjects: their numbers, what failed, what a reader has to be told.
 
 The rule: what the gateway or the bench fails at is a problem, and a run with problems has failed; what a peer fails at,
-up to not starting at all, is a remark, and leaves a gap where its figures would be. Subjects whose processes are not
-known have no CPU time and no memory. A load that used nearly all of its core was the limit, and not the subject: that
+up to not starting at all, is a remark, and leaves a gap where its figures would be. A peer that goes on working when
+its job is over is waited for, since the next subject has the same core. Subjects whose processes are not known have no
+CPU time and no memory. A load that used nearly all of its core was the limit, and not the subject: that
 is said too.
 """
 
@@ -12,11 +13,14 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar
 
+import psutil
+
 from bench import peers
 from bench.jobs import AnyJob, Report
 from bench.peers import PeerError, Start
 from bench.perform import perform
 from bench.process import cores, raise_open_files
+from bench.quiet import SECONDS_MAX, rest
 from bench.runs import Figure
 from bench.samples import Samples
 from bench.scenarios import Profile, Say, differences, present
@@ -45,11 +49,15 @@ class Shown(NamedTuple):
 class Trial:
     """Asks subjects, and keeps what came of it."""
 
-    def __init__(self, upstream: Subject, perform: Callable[[AnyJob], Report]) -> None:
+    def __init__(
+        self, upstream: Subject, perform: Callable[[AnyJob], Report], rest: Callable[[Sequence[int]], bool] = rest
+    ) -> None:
+        """`rest` waits until processes rest, and says whether they do."""
         self.samples = Samples()
         self.remarks: list[str] = []
         self.upstream = upstream
         self._perform = perform
+        self._rest = rest
         self._saturated: dict[str, float] = {}
 
     def told(self, subject: Subject) -> dict[str, Any]:
@@ -67,7 +75,9 @@ class Trial:
             if not _foreign(subject):
                 raise RuntimeError(f"{subject.name}, {what}: the load did not end well") from exc
             self.note(subject, f"{what}: the load did not end well")
+            self._let_rest(subject, what)
             return None
+        self._let_rest(subject, what)
         for reason, count in report.errors.items():
             self.note(subject, f"{what}: {count:,} x {reason}")
         if report.seconds and report.load_cpu_s > report.seconds * _LOAD_SHARE_MAX:
@@ -77,6 +87,16 @@ class Trial:
             self.note(subject, f"{what}: nothing was answered")
             return None
         return report
+
+    def _let_rest(self, subject: Subject, what: str) -> None:
+        # nginx has nothing to work off, and is asked the most often.
+        if not subject.pids or not _foreign(subject) or subject.name == NGINX:
+            return
+        try:
+            if not self._rest(subject.pids):
+                self.note(subject, f"{what}: still busy {SECONDS_MAX:g} s later, at the cost of who was asked next")
+        except psutil.NoSuchProcess:
+            self.note(subject, f"{what}: a process of it has ended")
 
     def note(self, subject: Subject, text: str) -> None:
         """Keep what went wrong, as what it counts."""

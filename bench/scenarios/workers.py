@@ -131,9 +131,10 @@ def run(profile: Profile, say: Say) -> Scenario:
     say("starting")
     with ExitStack() as stack:
         upstream = stack.enter_context(canned(anywhere, port=profile.upstream_port, seed=profile.seed))
-        with ThreadPoolExecutor(len(WAYS)) as pool:  # most of the start is imports, on a core each
-            starts = [gateway(upstream.port, anywhere, workers=number) for number, _ in enumerate(WAYS, start=1)]
-            running = dict(zip(WAYS, pool.map(stack.enter_context, starts), strict=True))
+        # Most of the start is imports, on a core each. What a thread has started ends with it: the threads stay.
+        pool = stack.enter_context(ThreadPoolExecutor(len(WAYS)))
+        starts = [gateway(upstream.port, anywhere, workers=number) for number, _ in enumerate(WAYS, start=1)]
+        running = dict(zip(WAYS, pool.map(stack.enter_context, starts), strict=True))
         workers = Workers(Trial(upstream, partial(perform, cores=anywhere)), settings, running)
         workers.run(say)
     return scenario(workers, settings)

@@ -1,11 +1,13 @@
 """What ours fails at is a problem, what a peer fails at is a remark, and figures stand beside the right ones."""
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
+import psutil
 import pytest
 
+from bench import quiet
 from bench.jobs import AnyJob, Report, Unary
 from bench.peers import PeerError
 from bench.scenarios.trial import Shown, Trial, taking_turns
@@ -79,6 +81,72 @@ def test_a_load_that_was_the_limit_is_said_once_with_its_worst_round() -> None:
     for _ in range(3):
         found.ask(OURS, JOB, "job")
     assert found.said() == ["gateway, job: the load used 97% of its core, so it was the limit."]
+
+
+BUSY = Subject("peer", 3, (13, 14))
+
+
+def resting(
+    outcome: bool | psutil.Error, perform: Callable[[AnyJob], Report] = lambda _: FINE
+) -> tuple[Trial, list[Sequence[int]]]:
+    """Give a trial whose peers rest or not, and who is waited for."""
+    waited: list[Sequence[int]] = []
+
+    def rest(pids: Sequence[int]) -> bool:
+        waited.append(pids)
+        if isinstance(outcome, psutil.Error):
+            raise outcome
+        return outcome
+
+    return Trial(UPSTREAM, perform, rest), waited
+
+
+def test_a_peer_is_waited_for_and_ours_are_not() -> None:
+    found, waited = resting(True)
+    for subject in (OURS, UPSTREAM, PEER, Subject(NGINX, 4, (15,)), BUSY):
+        assert found.ask(subject, JOB, "job") is FINE
+    assert waited == [(13, 14)], "of the peer whose processes are known, and that is not nginx"
+    assert found.said() == []
+
+
+def test_a_peer_that_does_not_rest_is_told_of() -> None:
+    found, waited = resting(False, lambda _: Report(seconds=1.0))
+    assert found.ask(BUSY, JOB, "job") is None
+    busy, unanswered = found.said()
+    assert busy == "peer, job: still busy 10 s later, at the cost of who was asked next"
+    assert unanswered == "peer, job: nothing was answered"
+    assert (len(waited), found.samples.problems) == (1, [])
+
+
+def test_a_peer_that_hung_is_waited_for_too() -> None:
+    found, waited = resting(True, perform=raising(subprocess.TimeoutExpired(["load"], timeout=1)))
+    assert found.ask(BUSY, JOB, "job") is None
+    assert waited == [(13, 14)]
+
+
+def test_a_peer_that_died_is_told_of() -> None:
+    found, _ = resting(psutil.NoSuchProcess(13))
+    assert found.ask(BUSY, JOB, "job") is FINE
+    assert found.said() == ["peer, job: a process of it has ended"]
+
+
+@pytest.mark.parametrize(
+    ("busy_seconds", "share", "rests", "lasts_s"),
+    [(0.0, 0.0, True, 0.2), (1.0, 1.0, True, 1.2), (60.0, 0.5, False, 10.0), (60.0, 0.01, True, 0.2)],
+)
+def test_rest_is_two_percent_of_a_core(busy_seconds: float, share: float, rests: bool, lasts_s: float) -> None:
+    now_s = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now_s
+        now_s += seconds
+
+    def used_s(pids: Sequence[int]) -> float:
+        assert pids == (13,)
+        return min(now_s, busy_seconds) * share
+
+    assert quiet.rest((13,), used_s=used_s, clock=lambda: now_s, sleep=sleep) is rests
+    assert now_s == pytest.approx(lasts_s, abs=0.21)
 
 
 def test_a_peer_that_does_not_start_is_left_out() -> None:
