@@ -21,6 +21,10 @@ class Quantiles(msgspec.Struct, frozen=True, omit_defaults=True):
     values: list[float] = []
     counts: list[int] = []
 
+    def within(self, bound_ms: float) -> int:
+        """Count those of the distribution that took no longer than that."""
+        return sum(count for value, count in zip(self.values, self.counts, strict=True) if value <= bound_ms)
+
 
 def quantiles(seconds: Sequence[float]) -> Quantiles | None:
     """Give the distribution of some times, its quantiles by nearest rank, or None when there are none."""

@@ -117,12 +117,19 @@ def upstream(
         Path | None, typer.Option(exists=True, dir_okay=False, help="JSON file: what every request gets.")
     ] = None,
     fault: Annotated[str | None, typer.Option(help="A failure of README's table, by its name.")] = None,
+    realtime: Annotated[
+        bool, typer.Option("--realtime", help="Realtime sessions over WebSocket; a script is of one session.")
+    ] = False,
 ) -> None:
     """Run a scripted upstream by hand: all four dialects, at a programmed pace, with programmed faults."""
+    if realtime and fault is not None:
+        raise typer.BadParameter("a failure of README's table is one of HTTP: give --realtime a --script")
     # Run, not imported: the bench is outside the engine.
     given = {"--script": None if script is None else str(script), "--fault": fault}
     options = [word for name, value in given.items() if value is not None for word in (name, value)]
-    command = [sys.executable, "-m", "bench.upstream", "--port", str(port), "--seed", str(seed), *options]
+    # What a session does is all in its script: nothing is drawn.
+    module = ["bench.realtime_upstream"] if realtime else ["bench.upstream", "--seed", str(seed)]
+    command = [sys.executable, "-m", *module, "--port", str(port), *options]
     os.execv(command[0], command)  # noqa: S606 - our own command
 
 

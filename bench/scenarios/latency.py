@@ -33,6 +33,9 @@ _REQUESTS_PER_STREAM = 5  # what a stream costs; a first guess
 _SETTLE_SECONDS = 0.1
 _FIND_SECONDS_MAX = 1.0
 _REACHED = 0.8
+GOOD_MS = 50.0
+"""Goodput counts answers, or first tokens, that came within it: beyond, a person begins to notice a gateway."""
+
 _TARGETS = {("ttft", "p50"): 0.5, ("ttft", "p99"): 3.0}
 """In ms, of the gateway at half load."""
 
@@ -171,6 +174,8 @@ class Latency:
         measured = {"ttft": report.ttft_ms, "gap": report.gap_ms}
         if level.kind == UNARY:
             measured = {"latency": report.latency_ms}
+        timely = report.latency_ms if level.kind == UNARY else report.ttft_ms
+        self.trial.add(f"{level}: good", subject, 0 if timely is None else timely.within(GOOD_MS), report.seconds)
         for name, times in measured.items():
             if times is not None:
                 self.trial.add(f"{level}: {name} p50", subject, times.p50)
@@ -254,6 +259,15 @@ def figures(latency: Latency) -> Iterator[Figure]:
                     foreign=level.subject not in OURS,
                     headline=ours and name != "gap",
                 )
+    for level in levels:
+        what = "answers" if level.kind == UNARY else "first tokens"
+        yield Figure(
+            name=_figure(f"goodput, {what} within {GOOD_MS:g} ms at {named(level.share)}", level),
+            unit="/s",
+            samples=list(values[f"{level}: good"][level.subject]),
+            better="higher",
+            foreign=level.subject not in OURS,
+        )
     for level in levels:
         shares = [share * 100 for share in values[f"{level}: share"][level.subject]]
         used = _figure(f"core used by {level.kind} at {named(level.share)}", level)

@@ -266,6 +266,12 @@ def test_a_connection_survives_being_closed_twice(direct: Subject) -> None:
     assert connection.state is State.CLOSED
 
 
+def test_what_came_in_time_is_counted() -> None:
+    found = quantiles([0.001, 0.050, 0.050, 0.051, 2.0])
+    assert found is not None
+    assert [found.within(bound_ms) for bound_ms in (0.5, 1, 50, 51, 5_000)] == [0, 1, 3, 4, 5]
+
+
 def test_quantiles_are_nearest_rank() -> None:
     found = quantiles([second / 1000 for second in range(100, 0, -1)])
     assert found is not None

@@ -236,6 +236,9 @@ def test_latency_is_what_is_added_at_the_same_rate_at_three_loads() -> None:
     assert figures["time to first token added at half load, p99"].target == 3.0
     assert figures["time to first token added at 10% load, p99"].samples == pytest.approx([0.6] * 5)
     assert figures["time to first token added at 80% load, p50: nginx"].foreign
+    good = figures["goodput, first tokens within 50 ms at 80% load"]
+    assert good.better == "higher"
+    assert 0 < good.samples[0] <= 1e6 / measured.loads[latency.Level(latency.STREAMS, 0.8, GATEWAY)].period_us * 1.01
     for share, name in ((10, "10% load"), (50, "half load"), (80, "80% load")):
         assert figures[f"core used by streams at {name}"].samples == pytest.approx([share] * 5, rel=0.09)
     assert measured.loads.keys() == {

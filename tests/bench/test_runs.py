@@ -264,6 +264,21 @@ def test_the_command_line_of_the_server_leads_here() -> None:
     assert "python -m bench compare" in shown.stdout
 
 
+@pytest.mark.parametrize(("words", "said"), [([], "base_url"), (["--realtime"], "websocket_url")])
+def test_the_command_line_runs_either_upstream_by_hand(words: list[str], said: str) -> None:
+    command = [sys.executable, "-m", "engine", "upstream", *words]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        listening = json.loads(process.stdout.readline())
+        process.kill()
+    assert said in listening
+
+
+def test_a_failure_of_http_is_none_of_sessions() -> None:
+    command = [sys.executable, "-m", "engine", "upstream", "--realtime", "--fault", "anything"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 2
+
+
 def test_a_server_loads_nothing_that_draws_or_compares() -> None:
     code = "import sys, json, engine.__main__, engine.worker; print(json.dumps(sorted(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, text=True)
