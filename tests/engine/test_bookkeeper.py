@@ -108,7 +108,6 @@ async def test_it_is_booked_soon_and_while_the_store_is_away_it_waits(
     books = keeper(town, own)
     nursery.start_soon(books.run)
     town.spend(own)
-    # Threads read the journal, and virtual time does not wait for them.
     while await town.booked() < 1:
         await trio.sleep(BOOK_SECONDS)
     town.store.fail(UnavailableError("away"))
