@@ -107,7 +107,7 @@ def readme(words: Sequence[str], console: Console) -> int:
 
     parser = argparse.ArgumentParser(
         prog="python -m bench readme",
-        description="The README's figures, in Markdown: a block for each run, ordered by the names of their files.",
+        description="The README's figures, in Markdown: a block for each commit and machine.",
         epilog=f"The figures stand between the lines {BEGIN} and {END}; without a run, a sentence that there is none.",
     )
     parser.add_argument("results", nargs="*", type=Path, metavar="RESULT.json")

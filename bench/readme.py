@@ -1,9 +1,9 @@
-"""Runs as the README quotes them: Markdown, a block for each run, between two marker comments.
+"""Runs as the README quotes them: Markdown between two marker comments, a block for each machine and commit.
 
 A block says where, when and of which commit, then what was missed and by how much, then one table: every figure that is
 quoted or has a target, scenario by scenario, those with a ratio first. Figures of a scenario that have the same target
 and met it share a row, with their lowest and highest median, unless they are quoted for what they cost beside a peer.
-It does not know which runs are worth quoting.
+What a figure is beside each of several peers stands in its row. It does not know which runs are worth quoting.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from bench.runs import Figure, Run, Scenario, digits, shown, spread_of
+from bench.runs import Figure, Machine, Run, Scenario, digits, shown, spread_of
 from bench.samples import Spread, Verdict
-from bench.scenarios import NAMES
 from bench.sheet import JUDGED, Target, bound_of, gap_of, peer_of, ratio_of, tally, target_of, targets, targets_of
 
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
@@ -35,8 +34,12 @@ class Row(NamedTuple):
 
 
 def block(runs: Sequence[Run]) -> str:
-    """Write all runs, in this order, as lines that end with a newline."""
-    return "\n".join("\n".join(_of_run(run)) + "\n" for run in runs) or f"{NOTHING}\n"
+    """Write all runs as lines that end with a newline; those of one commit and machine together, in this order."""
+    alike: dict[tuple[str, bool, Machine], list[Run]] = {}
+    for run in runs:
+        machine = msgspec.structs.replace(run.machine, busy_share=0.0)
+        alike.setdefault((run.revision, run.quick, machine), []).append(run)
+    return "\n".join("\n".join(_of(group)) + "\n" for group in alike.values()) or f"{NOTHING}\n"
 
 
 def replaced(text: str, figures: str) -> str:
@@ -65,29 +68,31 @@ def put(path: Path, figures: str, *, write: bool) -> bool:
     return text == wanted
 
 
-def _of_run(run: Run) -> Iterator[str]:
-    names = [scenario.name for scenario in run.scenarios]
-    what = "all scenarios" if set(names) >= set(NAMES) else ", ".join(names)
-    kind = f"quick run of {what}, not for quoting" if run.quick else f"full run of {what}"
-    yield f"**Commit {run.revision}, {run.time[:10]}, {kind}.**"
-    machine = run.machine
-    placed = "the subject on a core of its own" if machine.pinned else "nothing pinned to a core"
-    yield f"{machine.text()}; {placed}; others used {machine.busy_share:.0%} of it before."
+def _of(runs: Sequence[Run]) -> Iterator[str]:
+    first, scenarios = runs[0], [scenario for run in runs for scenario in run.scenarios]
+    kind = "quick, not for quoting" if first.quick else "full"
+    days = sorted({run.time[:10] for run in runs})
+    yield f"**Commit {first.revision}, {' to '.join(dict.fromkeys((days[0], days[-1])))}, {kind}.**"
+    placed = "the subject on a core of its own" if first.machine.pinned else "nothing pinned to a core"
+    busy = sorted(run.machine.busy_share for run in runs)
+    used = " to ".join(dict.fromkeys(f"{share:.0%}" for share in (busy[0], busy[-1])))
+    yield f"{first.machine.text()}; {placed}; others used {used} of it before."
     yield "Medians of the rounds, with the lowest and the highest; ratios are taken within each round."
-    if run.problems:
-        yield f"**Problems: {len(run.problems)}. Figures of scenarios that had one are none.**"
-    found = targets(run)
+    if problems := [problem for run in runs for problem in run.problems]:
+        yield f"**Problems: {len(problems)}. Figures of scenarios that had one are none.**"
+    found = [target for run in runs for target in targets(run)]
     missed = [target for target in found if target.verdict is Verdict.OVER]
     if found:
         yield f"{tally(found)}{':' if missed else '.'}"
     if missed:
         yield from ["", *(_missed(target) for target in missed)]
     yield from ["", _line(_COLUMNS), _line(_RULE)]
-    for scenario in run.scenarios:
+    for scenario in scenarios:
         rows = sorted(_rows(scenario), key=lambda row: not row.scenario.ratios(row.figures[0]))
         for number, row in enumerate(rows):
             yield _line(("" if number else f"**{scenario.name}**", *_cells(row)))
-    yield from ["", *(f"- {scenario.name}: {scenario.method}" for scenario in run.scenarios if scenario.method)]
+    methods = dict.fromkeys(f"- {scenario.name}: {scenario.method}" for scenario in scenarios if scenario.method)
+    yield from ["", *methods]
 
 
 def _missed(target: Target) -> str:
@@ -100,7 +105,7 @@ def _rows(scenario: Scenario) -> list[Row]:
     shared: dict[tuple[str, str], Row] = {}
     for figure in scenario.figures:
         found = targets_of(scenario, figure)
-        if not figure.headline and not found:
+        if not found and (not figure.headline or _is_told_elsewhere(scenario, figure)):
             continue
         row = Row(scenario, [figure])
         if _shares_a_row(figure, found):
@@ -111,6 +116,12 @@ def _rows(scenario: Scenario) -> list[Row]:
             shared[alike] = row
         rows.append(row)
     return rows
+
+
+def _is_told_elsewhere(scenario: Scenario, figure: Figure) -> bool:
+    """Say whether a figure is another one's once more, held against another peer: that one's row tells of all."""
+    title, _, peer = (figure.beside or "").rpartition(": ")
+    return figure.name == f"{title}, beside {peer}" and scenario.figure(title) is not None
 
 
 def _shares_a_row(figure: Figure, found: list[Target]) -> bool:

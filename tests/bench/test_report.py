@@ -106,7 +106,7 @@ def test_the_readme_says_machine_commit_and_method_and_ratios_first() -> None:
     alone = Figure(name="alone", unit="s", samples=[1.0], headline=True)
     found = scenario()
     lines = block([run(Scenario(name="canned", method=found.method, figures=[alone, *found.figures]))]).splitlines()
-    assert lines[0] == "**Commit 0123456789ab, 2026-11-22, full run of canned.**"
+    assert lines[0] == "**Commit 0123456789ab, 2026-11-22, full.**"
     assert lines[1].startswith("A <CPU>, 2 cores, 25 GB, Linux 6, CPython 3.11; the subject on a core of its own;")
     assert lines[3] == "5 of 5 targets met, 0 missed."
     cost = "| 5.00 (4.95-5.05) peer | 100 (99-101) us | peer 20.0 | 5 | <= 6x, <= 150 us"
@@ -127,7 +127,7 @@ def test_the_readme_lists_what_missed_its_target_and_says_what_is_not_for_quotin
     )
     assert "- **canned: rate: 500 (495-505) /s, target >= 700 /s, 29 % short**" in text
     assert "| **missed, 67 % over**; **missed, 33 % over** |" in text
-    assert "**Commit 0123456789ab with changes, 2026-11-22, quick run of canned, not for quoting.**" in text
+    assert "**Commit 0123456789ab with changes, 2026-11-22, quick, not for quoting.**" in text
     assert "**Problems: 1. Figures of scenarios that had one are none.**" in block([run(scenario(problems=["gone"]))])
 
 
@@ -162,10 +162,29 @@ def test_figures_that_met_the_same_target_share_a_row_of_the_readme() -> None:
     ]
 
 
-def test_the_readme_has_a_block_for_each_run_or_says_that_there_is_none() -> None:
-    first, second = run(), run(scenario(2.0, name="other"))
+def test_the_readme_has_a_block_for_each_commit_and_machine_or_says_that_there_is_none() -> None:
+    first, second = run(), msgspec.structs.replace(run(scenario(2.0, name="other")), commit="f" * 40)
     assert block([first, second]) == f"{block([first])}\n{block([second])}"
+    busy = msgspec.structs.replace(first.machine, busy_share=0.5)
+    later = msgspec.structs.replace(run(scenario(2.0, name="other")), machine=busy, time="2026-11-24T01:00:00Z")
+    lines = block([first, later]).splitlines()
+    assert lines[0] == "**Commit 0123456789ab, 2026-11-22 to 2026-11-24, full.**"
+    assert lines[1].endswith(f"others used {first.machine.busy_share:.0%} to 50% of it before.")
+    assert lines[3] == "7 of 10 targets met, 3 missed:"
+    assert [line.split(" | ")[0] for line in lines if line.startswith("| **")] == ["| **canned**", "| **other**"]
+    assert lines[-2:] == ["- canned: By hand.", "- other: By hand."]
     assert block([]) == f"{NOTHING}\n"
+
+
+def test_a_ratio_to_one_more_peer_has_no_row_of_its_own_in_the_readme_unless_it_has_a_target() -> None:
+    found = scenario()
+    other = Figure(name=f"{COST}: other", unit="us", samples=[1000.0] * 5, foreign=True)
+    again = msgspec.structs.replace(
+        found.figures[0], name=f"{COST}, beside other", beside=other.name, ratio_max=None, target=None
+    )
+    for held, rows in ((again, 0), (msgspec.structs.replace(again, ratio_max=0.01), 1)):
+        text = block([run(msgspec.structs.replace(found, figures=[*found.figures, other, held]))])
+        assert sum("beside other |" in line for line in text.splitlines()) == rows
 
 
 def test_the_readme_holds_what_every_committed_run_says() -> None:
