@@ -191,8 +191,9 @@ class EventTap(ABC):
         payload = sse.payload(block)
         if payload is None:
             self._block_without_payload(block)
-            return blank
-        return self._inspect(blank + block.rstrip(b"\r\n") + b"\n\n") if self._is_whole(payload) else blank
+        elif self._is_whole(payload):
+            return self._inspect(blank + block.rstrip(b"\r\n") + b"\n\n")
+        return self._blank_lines(blank) if blank else b""
 
     # -- the ends ------------------------------------------------------------------------------------------------------
 

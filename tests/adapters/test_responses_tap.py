@@ -753,6 +753,7 @@ TOKENS = st.sampled_from(
     st.lists(st.integers(1, 40), min_size=1),
 )
 @example(data=b": c\n\nid: 1\r\r\n\n" + write([HI]), sizes=[1])
+@example(data=write([NESTED]) + b"\n", sizes=[1])
 @example(data=write([HI, NESTED]) + b"\n\n: c\n\n" + write([FAILED]), sizes=[1])
 def test_any_bytes_at_any_split_give_the_same(data: bytes, sizes: list[int]) -> None:
     whole, once = run([data])
