@@ -4,7 +4,7 @@ Four characters make a token, the vendors' own rule of thumb for English; what i
 documents have it on average. Good enough for a context meter and for a count that no upstream gives, not for money.
 """
 
-from adapters.conversation import Call, Conversation, Media, Part, Reasoning, Refusal, Result, Text
+from adapters.conversation import Call, Conversation, Media, Part, Result, Text
 
 CHARACTERS_PER_TOKEN = 4
 TOKENS_PER_TURN = 4
@@ -20,27 +20,20 @@ def tokens_of(characters: int) -> int:
 
 
 def input_tokens(conversation: Conversation) -> int:
-    """Return about how many tokens a request is: at least one."""
+    """Return about how many tokens a request is: at least one. Hidden reasoning costs nothing that could be guessed."""
     characters = media = 0
-    for turn in conversation.turns:
-        for part in turn.parts:
-            of_text, of_media = _size(part)
-            characters += of_text
-            media += of_media
+    parts: list[Part] = [part for turn in conversation.turns for part in turn.parts]
+    parts += [each for part in parts if type(part) is Result for each in part.parts]
+    for part in parts:
+        if type(part) is Text:
+            characters += len(part.text)
+        elif isinstance(part, Call):
+            characters += len(part.name) + len(part.arguments)
+        elif isinstance(part, Media):
+            characters += len(part.text or "")
+            media += part.text is None
+        elif not isinstance(part, Result):
+            characters += len(part.text)
     for tool in conversation.tools:
         characters += len(tool.name) + len(tool.description) + (len(bytes(tool.schema)) if tool.schema else 0)
     return max(tokens_of(characters) + media * MEDIA_TOKENS + len(conversation.turns) * TOKENS_PER_TURN, 1)
-
-
-def _size(part: Part) -> tuple[int, int]:
-    """Return the characters and the media of a part. Hidden reasoning costs nothing that could be guessed."""
-    match part:
-        case Text() | Refusal() | Reasoning():
-            return len(part.text), 0
-        case Call():
-            return len(part.name) + len(part.arguments), 0
-        case Media():
-            return (len(part.text), 0) if part.text is not None else (0, 1)
-        case Result():
-            sizes = [_size(each) for each in part.parts]
-            return sum(size for size, _ in sizes), sum(count for _, count in sizes)

@@ -51,8 +51,8 @@ class Members:
 
     def value(self, name: str) -> object:
         """Return a member decoded, whatever it is."""
-        raw = self.raw(name)
-        return None if raw is None else _decoded(_ANY.decode, raw, self.path_of(name), "a value")
+        member = self._members.get(name)
+        return None if member is None else _decoded(_ANY.decode, member[1], self.path_of(name), "a value")
 
     def text(self, name: str) -> str | None:
         """Return a string."""
@@ -76,12 +76,10 @@ class Members:
     def number(self, name: str) -> float | None:
         """Return a number; one written as a string counts."""
         value = self.value(name)
+        if value is None:
+            return None
         if isinstance(value, str):
             value = _number(value)
-        if value is None:
-            if name in self._members:
-                raise invalid(self.path_of(name), "a number")
-            return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise invalid(self.path_of(name), "a number")
         return value
@@ -89,9 +87,11 @@ class Members:
     def integer(self, name: str) -> int | None:
         """Return a whole number."""
         value = self.number(name)
-        if value is not None and (not math.isfinite(value) or value != int(value)):
+        if value is None:
+            return None
+        if not math.isfinite(value) or value != int(value):
             raise invalid(self.path_of(name), "an integer")
-        return None if value is None else int(value)
+        return int(value)
 
     def texts(self, name: str) -> tuple[str, ...]:
         """Return a list of strings."""

@@ -6,12 +6,15 @@ in `gemini_reader_tools`. Every field the API reference has is either carried ov
 is read from its inner request, if it has one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
+
+from msgspec import Raw
 
 from adapters.conversation import Conversation, Format, FormatKind, Role, Sampling, Thought, Turn
 from adapters.dialects import Request
 from adapters.dialects.gemini_members import Members, begins, invalid
+from adapters.dialects.gemini_plain import Plain, plain_contents
 from adapters.dialects.gemini_reader_tools import ToolsRead, read_choice, read_schema, read_tools
 from adapters.dialects.gemini_reader_turns import TurnsReader, detail_of, read_system
 from adapters.dialects.gemini_request import refusal
@@ -63,7 +66,7 @@ def read_conversation(request: Request, losses: Losses) -> Conversation:
     turns_reader = TurnsReader(losses, detail_of(generation.word("mediaResolution")))
     turns = (
         *read_system(_system(members)),
-        *turns_reader.read(members.items("contents"), partial(members.item_path, "contents")),
+        *turns_reader.read(_contents(members), partial(members.item_path, "contents")),
     )
     offered = read_tools(members.objects("tools"), losses)
     names = Names(ToolName(tool.name) for tool in offered.tools)
@@ -100,6 +103,13 @@ def _note_losses(members: Members, losses: Losses) -> None:
         if raw is not None and says(raw):
             losses.note(feature, members.path_of(name))
     members.note_others(losses, (*_CARRIED, *_LOST))
+
+
+def _contents(members: Members) -> Sequence[Raw | Plain]:
+    """Return the contents, those that are read already or those that are to be."""
+    raw = members.raw("contents")
+    plain = plain_contents(raw) if raw is not None else None
+    return members.items("contents") if plain is None else plain
 
 
 def _system(members: Members) -> Members | None:

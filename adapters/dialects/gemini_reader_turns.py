@@ -23,7 +23,7 @@ from msgspec import Raw
 from adapters.conversation import Call, Media, MediaKind, Part, Reasoning, Result, Role, Text, Turn
 from adapters.dialects import gemini_signatures
 from adapters.dialects.gemini_members import Members, begins, invalid, opened
-from adapters.dialects.gemini_plain import PlainModel, PlainUser, plain_content
+from adapters.dialects.gemini_plain import Plain, PlainModel, PlainUser, plain_content
 from adapters.dialects.gemini_reader_parts import Parts
 from adapters.losses import Losses
 from adapters.tool_calls import ids
@@ -104,7 +104,7 @@ class _Group:
 class TurnsReader:
     """Reads the contents of one request, in order."""
 
-    __slots__ = ("_calls", "_groups", "_losses", "_open", "_turns", "detail", "detail_path")
+    __slots__ = ("_calls", "_group", "_groups", "_losses", "_open", "_turns", "detail", "detail_path")
 
     def __init__(self, losses: Losses, detail: str | None) -> None:
         self.detail = detail
@@ -112,17 +112,20 @@ class TurnsReader:
         self.detail_path: str | None = None
         """Where an image's own detail stood."""
         self._calls = 0
+        self._group: _Group | None = None
+        """Of the turn that is being read."""
         self._groups: list[_Group] = []
         """Of calls without a result, by turn."""
         self._losses = losses
         self._open: dict[str, Call] = {}
         self._turns: list[Turn] = []
 
-    def read(self, contents: Sequence[Raw], path: Callable[[int], str]) -> list[Turn]:
+    def read(self, contents: Sequence[Raw | Plain], path: Callable[[int], str]) -> list[Turn]:
         """Return the turns; `path` says where a content stands. Raises `ClientError` for what no model could read."""
         model: list[Members | PlainModel] = []
-        for number, raw in enumerate(contents):
-            content: Members | PlainModel | PlainUser = plain_content(raw) or opened(raw, path(number))
+        for number, given in enumerate(contents):
+            content: Members | Plain
+            content = (plain_content(given) or opened(given, path(number))) if isinstance(given, Raw) else given
             if isinstance(content, PlainModel) or (isinstance(content, Members) and self._role(content) is _MODEL):
                 model.append(content)
                 continue
@@ -148,22 +151,24 @@ class TurnsReader:
     # -- the model -----------------------------------------------------------------------------------------------------
 
     def _model_turn(self, contents: list[Members | PlainModel]) -> None:
-        group = _Group()
-        said = self._model_said(contents, group)
-        if group.calls:
-            self._groups.append(group)
+        first = contents[0]
+        if len(contents) == 1 and type(first) is PlainModel:
+            said = tuple(self._plain_model_parts(first))
+        else:
+            said = self._model_said(contents)
+        if self._group is not None:
+            self._groups.append(self._group)
+            self._group = None
             del self._groups[:-GROUPS_MAX]
         if said:
             self._turns.append(Turn(_MODEL, said))
 
-    def _model_said(self, contents: list[Members | PlainModel], group: _Group) -> tuple[Part, ...]:
-        if len(contents) == 1 and isinstance(contents[0], PlainModel):
-            return tuple(self._plain_model_parts(contents[0], group))
+    def _model_said(self, contents: list[Members | PlainModel]) -> tuple[Part, ...]:
         parts = Parts()
         for content in contents:
             goes_on = True
             if isinstance(content, PlainModel):
-                for part in self._plain_model_parts(content, group):
+                for part in self._plain_model_parts(content):
                     if isinstance(part, Reasoning):
                         parts.think("", part.signature)
                     else:
@@ -172,11 +177,11 @@ class TurnsReader:
                     goes_on = False
                 continue
             for member in content.objects("parts"):
-                self._model_part(member, parts, group, goes_on=goes_on)
+                self._model_part(member, parts, goes_on=goes_on)
                 goes_on = False
         return parts.whole()
 
-    def _plain_model_parts(self, content: PlainModel, group: _Group) -> list[Part]:
+    def _plain_model_parts(self, content: PlainModel) -> list[Part]:
         parts: list[Part] = []
         for part in content.parts:
             signature = part.thought_signature
@@ -186,10 +191,10 @@ class TurnsReader:
             if call is None:
                 parts.append(Text(part.text))
             else:
-                parts.append(self._called(call.id, call.name, call.arguments(), group))
+                parts.append(self._called(call.id, call.name, call.arguments()))
         return parts
 
-    def _model_part(self, member: Members, parts: Parts, group: "_Group", *, goes_on: bool) -> None:
+    def _model_part(self, member: Members, parts: Parts, *, goes_on: bool) -> None:
         """Read one part; `goes_on` when it may continue the text before it, which another content holds."""
         self._note_odd_members(member)
         signature = gemini_signatures.read(member.text("thoughtSignature"))
@@ -202,24 +207,26 @@ class TurnsReader:
         if text:
             parts.add(Text(text), goes_on=goes_on and isinstance(parts.last, Text))
         elif call is not None:
-            parts.add(self._call(call, group))
+            parts.add(self._call(call))
         else:
             media = self._media(member)
             if media is not None:
                 parts.add(media)
 
-    def _call(self, member: Members, group: "_Group") -> Call:
+    def _call(self, member: Members) -> Call:
         name = member.text("name")
         if not name:
             raise invalid(member.path_of("name"), "the name of a function")
         member.note_others(self._losses, ("id", "name", "args", "partialArgs", "willContinue"))
         args = member.raw("args")
-        return self._called(member.text("id"), name, "{}" if args is None else bytes(args).decode(), group)
+        return self._called(member.text("id"), name, "{}" if args is None else bytes(args).decode())
 
-    def _called(self, given: str | None, name: str, arguments: str, group: _Group) -> Call:
+    def _called(self, given: str | None, name: str, arguments: str) -> Call:
         self._calls += 1
         call = Call(given or ids.made(ID_SEED, self._calls), name, arguments)
-        group.add(call)
+        if self._group is None:
+            self._group = _Group()
+        self._group.add(call)
         self._open[call.id] = call
         return call
 

@@ -74,13 +74,14 @@ _MODEL = Role.ASSISTANT
 class ContentsWriter:
     """Writes the turns of one request, in order."""
 
-    __slots__ = ("_conversation", "_flat_names", "_losses", "_target", "details")
+    __slots__ = ("_conversation", "_flat_names", "_is_levelled", "_losses", "_target", "details")
 
     def __init__(self, conversation: Conversation, target: Target, losses: Losses) -> None:
         self.details: set[str | None] = set()
         """The details of all images."""
         self._conversation = conversation
         self._flat_names: dict[str, str] = {}
+        self._is_levelled = target.capabilities.thinking is Thinking.LEVEL
         self._losses = losses
         self._target = target
 
@@ -139,7 +140,7 @@ class ContentsWriter:
     def _model_parts(self, turn: Turn) -> list[Members]:
         parts: list[Members] = []
         waiting: Signature | None = None
-        first_call, is_levelled = True, self._target.capabilities.thinking is Thinking.LEVEL
+        first_call, is_levelled = True, self._is_levelled
         for part in turn.parts:
             if isinstance(part, Reasoning):
                 if waiting is not None:

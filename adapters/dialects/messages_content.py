@@ -45,10 +45,8 @@ def cache_control(cache: Cache) -> Object:
 
 def kinds_of(turns: list[Turn]) -> set[type[Part]]:
     """Return the types of all parts, those inside of results too: one look tells which of the steps have any work."""
-    kinds = {type(part) for turn in turns for part in turn.parts}
-    if Result in kinds:
-        kinds |= {type(each) for turn in turns for part in turn.parts if type(part) is Result for each in part.parts}
-    return kinds
+    parts = [part for turn in turns for part in turn.parts]
+    return {*map(type, parts), *[type(each) for part in parts if type(part) is Result for each in part.parts]}
 
 
 def without_foreign_reasoning(turns: list[Turn], target: Target, losses: Losses, where: str) -> list[Turn]:

@@ -18,6 +18,8 @@ from adapters import lenient, surrogates
 NESTING_MAX = 100
 """Levels; readers refuse more (protobuf's JSON 100, serde_json 128), so deeper arguments are sent as their text."""
 
+_NESTED_CHARACTERS_MIN = 2 * NESTING_MAX
+
 # Skips values instead of building them, but reads them strictly; unlike building, that takes numbers of any size.
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _VALUE = msgspec.json.Decoder(msgspec.Raw)
@@ -39,7 +41,7 @@ def object_text(arguments: str) -> str:
     is no JSON the `_raw` of one.
     """
     text = arguments.strip()
-    if text in {"", "null", "{}"}:
+    if len(text) < 5 and text in {"", "null", "{}"}:
         return "{}"
     whole = _valid(arguments)
     if whole is None:
@@ -70,17 +72,18 @@ def nesting(text: str) -> int:
 
 def _valid(text: str) -> str | None:
     """Return the text if it is JSON, mended if that is all it takes; None if it is not, or nested too deeply."""
-    if text.count("{") + text.count("[") >= NESTING_MAX and nesting(text) >= NESTING_MAX:
+    if len(text) >= _NESTED_CHARACTERS_MIN and text.count("{") + text.count("[") >= NESTING_MAX <= nesting(text):
         return None
-    decoder = _OBJECT if text.lstrip(_BLANK).startswith("{") else _VALUE
-    for mend in (str, _mended):
-        candidate = mend(text)
+    decode = _OBJECT.decode if text.lstrip(_BLANK)[:1] == "{" else _VALUE.decode
+    try:
+        decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        text = _mended(text)
         try:
-            decoder.decode(candidate)
+            decode(text)
         except (msgspec.DecodeError, UnicodeEncodeError):
-            continue
-        return candidate
-    return None
+            return None
+    return text
 
 
 def _mended(text: str) -> str:

@@ -10,9 +10,7 @@ It does not know which upstream has which rule, and maps nothing back: a client 
 
 import re
 import string
-from functools import lru_cache
 from hashlib import sha256
-from typing import NamedTuple
 
 HASH_CHARACTERS = 12
 """Of 62 letters and digits: 71 bits, out of reach of collisions by chance."""
@@ -21,12 +19,25 @@ PREFIX_CHARACTERS_MAX = 24
 """Enough to recognise the original in a log; every character of an id is paid for in tokens on each turn."""
 
 
-class IdRule(NamedTuple):
+class IdRule:
     """What an id must be: `allowed` is the regular expression of one character, which admits letters or digits."""
 
-    allowed: str
-    length_max: int
-    length_min: int = 1
+    __slots__ = ("allowed", "alphabet", "filler", "length_max", "length_min", "one", "whole")
+
+    def __init__(self, allowed: str, length_max: int, length_min: int = 1) -> None:
+        self.allowed = allowed
+        self.length_max = length_max
+        self.length_min = length_min
+        self.one = re.compile(allowed)
+        self.whole = re.compile(f"(?:{allowed}){{{length_min},{length_max}}}")
+        self.alphabet = "".join(c for c in string.ascii_letters + string.digits if self.one.fullmatch(c))
+        """What hashes are written in."""
+        self.filler = next((c for c in "_-" if self.one.fullmatch(c)), "")
+        """What stands for any character that is refused."""
+        assert len(self.alphabet) > 1, f"a rule without letters and digits: {self}"
+
+    def __repr__(self) -> str:
+        return f"<IdRule {self.allowed} {self.length_min}-{self.length_max}>"
 
 
 ANY = IdRule(r"[\x21-\x7e]", 64)
@@ -36,41 +47,24 @@ WORD = IdRule("[A-Za-z0-9_-]", 64)
 ALNUM9 = IdRule("[A-Za-z0-9]", 9, 9)
 
 
-class _Compiled(NamedTuple):
-    whole: re.Pattern[str]
-    one: re.Pattern[str]
-    alphabet: str
-    filler: str
-
-
 def conforming(id: str, rule: IdRule) -> str:  # noqa: A002 -- it is the id, in every dialect
     """Return `id` itself when the rule takes it, else its stand-in: always the same one, for no other id."""
-    compiled = _compiled(rule)
-    if compiled.whole.fullmatch(id):
+    if rule.whole.fullmatch(id):
         return id
-    room = min(rule.length_max - HASH_CHARACTERS - len(compiled.filler), PREFIX_CHARACTERS_MAX)
+    room = min(rule.length_max - HASH_CHARACTERS - len(rule.filler), PREFIX_CHARACTERS_MAX)
     prefix = ""
     if room > 0:
-        prefix = "".join(c if compiled.one.fullmatch(c) else compiled.filler for c in id[: room * 2])[:room]
+        prefix = "".join(c if rule.one.fullmatch(c) else rule.filler for c in id[: room * 2])[:room]
     if prefix:
-        prefix += compiled.filler
+        prefix += rule.filler
     length = min(max(HASH_CHARACTERS, rule.length_min - len(prefix)), rule.length_max)
-    return prefix + _hashed(id, compiled.alphabet, length)
+    return prefix + _hashed(id, rule.alphabet, length)
 
 
 def made(seed: str, ordinal: int) -> str:
     """Return the id of a call whose upstream gave none: of one answer's `seed`, one for each `ordinal`."""
     digest = sha256(b"%d:%b" % (ordinal, _bytes(seed))).hexdigest()
     return "call_" + digest[:24]
-
-
-@lru_cache(maxsize=64)
-def _compiled(rule: IdRule) -> _Compiled:
-    one = re.compile(rule.allowed)
-    alphabet = "".join(c for c in string.ascii_letters + string.digits if one.fullmatch(c))
-    assert len(alphabet) > 1, f"a rule without letters and digits: {rule}"
-    whole = re.compile(f"(?:{rule.allowed}){{{rule.length_min},{rule.length_max}}}")
-    return _Compiled(whole, one, alphabet, next((c for c in "_-" if one.fullmatch(c)), ""))
 
 
 def _hashed(id: str, alphabet: str, length: int) -> str:  # noqa: A002

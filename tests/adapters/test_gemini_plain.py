@@ -15,7 +15,7 @@ from msgspec import Raw
 from adapters.conversation import Conversation
 from adapters.dialects import gemini
 from adapters.dialects.gemini_parser import open_parser
-from adapters.dialects.gemini_plain import plain_content
+from adapters.dialects.gemini_plain import plain_content, plain_contents
 from adapters.losses import Losses
 from adapters.signatures import Signature, pack
 from tests.adapters.gemini_streams import HI, STOP, chunk
@@ -66,6 +66,13 @@ def test_both_ways_read_the_same(contents: list[Payload], data: st.DataObject) -
 def test_what_is_plain_is_read_at_once(content: Payload) -> None:
     assert plain_content(raw(content)) is not None
     assert plain_content(raw({**content, "none": None})) is None
+
+
+@given(st.lists(said, max_size=4), st.sampled_from([{"role": "user", "parts": [{}]}, {"parts": []}, 1]), st.integers(0))
+def test_all_are_read_at_once_where_all_are_plain(contents: list[Payload], odd: object, at: int) -> None:
+    assert plain_contents(raw(contents)) == [plain_content(raw(content)) for content in contents]
+    at %= len(contents) + 1
+    assert plain_contents(raw([*contents[:at], odd, *contents[at:]])) is None
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,17 @@ def test_a_link_counts_as_an_image() -> None:
     assert of([chat(part), in_every_dialect("image/png", PNG)[-1], chat(part)]) > 3 * IMAGE_TOKENS
 
 
+LINKS = st.sampled_from(["https://x", "https://" + "x" * 5_000, "https://", "see https://x", "http://x"])
+BETWEEN = st.sampled_from(["", '"', "a" * 5_000, "a b " * 2_000, PNG, f"data:image/png;base64,{PNG}"])
+
+
+@given(st.lists(st.tuples(BETWEEN, LINKS), max_size=8))
+def test_every_link_counts_wherever_it_stands(pairs: list[tuple[str, str]]) -> None:
+    body = json.dumps([{"text": text, "url": link} for text, link in pairs]).encode()
+    links = sum(link.startswith("https://") for _, link in pairs)
+    assert prompt_tokens_bound(body) == links * IMAGE_TOKENS + (-(-len(body) // TEXT_BYTES_PER_TOKEN) or 1)
+
+
 @pytest.mark.parametrize(
     "part",
     [

@@ -4,8 +4,11 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw
 
-from adapters import registry
+from adapters import affinity, registry
 from adapters.dialects import Request
 
 USER, SAID = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}
@@ -67,6 +70,44 @@ def test_a_long_prompt_makes_no_long_key_and_nothing_makes_none() -> None:
     assert len(long) <= 4_096
     assert key("chat") is None
     assert key("messages", messages="x" * 9_000) is not None
+
+
+TURN = st.fixed_dictionaries(
+    {"role": st.sampled_from(["system", "developer", "user", "assistant"]), "content": st.text(max_size=30)}
+)
+
+
+@given(st.lists(TURN, max_size=5), st.integers(0, 6_000), st.booleans(), st.booleans())
+def test_a_conversation_that_has_become_long_keeps_its_key(
+    turns: list[dict[str, str]], characters: int, late: bool, ascii_only: bool
+) -> None:
+    filling = {"role": "system", "content": '"é]} ' * (characters // 5)}
+    first = [*turns, filling, USER] if late else [filling, *turns, USER]
+    later = [*first, {"role": "assistant", "content": "x" * 100_000}, {"role": "user", "content": "y" * 5_000}]
+    keys = {
+        registry.dialect("chat").affinity(
+            registry.dialect("chat").parse_request(
+                json.dumps({"model": "m", "messages": messages}, ensure_ascii=ascii_only).encode()
+            )
+        )
+        for messages in (first, later)
+    }
+    assert len(keys) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"[" + b"[" * 50_000 + b"]" * 50_001,
+        b"[" + b"1," * 50_000 + b"1]",
+        b"[" + b" " * 70_000 + b"1]",
+        b"[" + b"1" * 70_000 + b"]",
+        b'["a\nb", "' + b"x" * 70_000 + b'"]',
+    ],
+)
+def test_an_odd_long_list_has_a_short_key(said: bytes) -> None:
+    found = affinity.key({"messages": Raw(said)}, (), ("messages",))
+    assert found is None or len(found) <= affinity.BEGINNING_BYTES_MAX
 
 
 @pytest.mark.parametrize(
