@@ -1,4 +1,4 @@
-"""`python -m bench.failover`: what clients see when upstreams fail, stall or vanish, and what the race costs.
+"""What clients see when upstreams fail, stall or vanish, and what the race costs: the parts of the failover scenario.
 
 Three parts, in one run, against one gateway process with scripted upstreams (`bench.faults`):
 
@@ -13,39 +13,29 @@ Three parts, in one run, against one gateway process with scripted upstreams (`b
 
 Load is open loop at a fixed rate and latency counts from the intended start. Every route is warmed up by healthy
 traffic first, since a percentile needs samples: what is shown is an upstream that begins to fail, not a gateway that
-begins. A request that failed makes the run fail; a missed target is shown. `--quick` takes less than a minute, a full
-run less than four.
+begins. A request that failed is a problem, and so is one that is missing in the log. What is kept of it all is
+`bench.outcomes`'.
 """
 
-import argparse
 import contextlib
-import json
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple
 
-import msgspec
 from prometheus_client.parser import text_string_to_metric_families
-from rich.console import Console
 
-from bench import failover_sheet as sheets
 from bench import faults
 from bench.attempts import AccessLog, Line
 from bench.faults import Faults, Pace, Upstream
 from bench.jobs import AnyJob, Arrivals, Numbered, Paced, Report
-from bench.machine import describe, revision
+from bench.outcomes import Results
 from bench.perform import perform
-from bench.process import Cores, busy_share, cores, raise_open_files
+from bench.process import Cores
 from bench.subjects import KEY, Served, Subject, canned, fetch, serving
 
-_LISTEN_SECONDS = 1.0
-_PIPED_COLUMNS = 150
-_QUIET_SHARE_MAX = 0.05
 _ANSWER_SECONDS_MAX = 5.0
-_QUIET_SECONDS = 1.0
 _SAID_MAX = 4000
 
 
@@ -75,11 +65,21 @@ class Settings(NamedTuple):
     faults: Faults = Faults()
 
 
-QUICK = Settings(attempt_seconds=6.0, warmup_s=1.5, faults_s=10.0, outage_s=3.0, rounds=4, round_s=0.4)
+QUICK = Settings(
+    attempt_seconds=0.8,
+    warmup_s=0.6,
+    publish_s=0.0,  # an outage goes on for longer once its breaker is open
+    warm_once=True,
+    faults_s=1.5,
+    outage_s=2.2,
+    rounds=1,
+    round_s=0.1,
+    round_warmup_s=0.05,
+)
 FULL = Settings(attempt_seconds=30.0, warmup_s=3.0, faults_s=60.0, outage_s=10.0, rounds=7, round_s=1.5)
 
 
-class Scenario:
+class Failover:
     """Runs the parts against running processes, and keeps what came of them.
 
     `perform` runs one job in a process of its own; jobs that belong together are run at the same time.
@@ -94,7 +94,7 @@ class Scenario:
         perform: Callable[[AnyJob], Report],
         say: Callable[[str], None],
     ) -> None:
-        self.results = sheets.Results()
+        self.results = Results()
         self._settings = settings
         self._gateway = served.subject
         self._log = AccessLog(served.access_log)
@@ -126,8 +126,7 @@ class Scenario:
         ]
         metrics = self._metrics()
         for name, upstream, report, lines in came:
-            opened = openings(metrics, name).get(upstream, 0)
-            self.results.add_outage(name, report, lines, upstream, opened, quiet_s=_QUIET_SECONDS)
+            self.results.add_outage(name, report, lines, openings(metrics, name), upstream)
 
     def machinery(self, upstream: Subject) -> None:
         """Compare the CPU per request of a plain route and a raced one, who begins taking turns."""
@@ -222,84 +221,18 @@ def openings(metrics: str, model: str) -> dict[str, int]:
     }
 
 
-def measure(settings: Settings, placement: Cores, console: Console) -> sheets.Results:
+def measure(settings: Settings, placement: Cores, say: Callable[[str], None]) -> Results:
     """Start everything and run all parts; raises RuntimeError when something does not start."""
-
-    def performed(job: AnyJob) -> Report:
-        return perform(job, placement)
-
+    say("starting")
     with contextlib.ExitStack() as stack:
-        status = stack.enter_context(console.status("starting"))
-        upstream = stack.enter_context(canned(placement))
+        upstream = stack.enter_context(canned(placement, seed=settings.seed))
         running = stack.enter_context(faults.upstreams(settings.pace, settings.seed, placement))
         ports = {name: each.port for name, each in running.items()}
         text = faults.configuration(ports, upstream.port, settings.attempt_seconds)
         served = stack.enter_context(serving(text, placement))
-        scenario = Scenario(settings, served, running, perform=performed, say=status.update)
-        scenario.faults()
-        scenario.outages()
-        scenario.machinery(upstream)
-        scenario.explain()
-    return scenario.results
-
-
-def remarks(settings: Settings, others_share: float) -> list[str]:
-    """Say what the reader must know to believe the figures."""
-    pace, wrong = settings.pace, settings.faults
-    law = f"log-normal, median {pace.median_ms:g} ms, sigma {pace.sigma:g}, at most {pace.ms_max:g} ms"
-    kinds = f"{wrong.refusals:.0%} 503, {wrong.stalls:.0%} silent for {wrong.stall_seconds:g} s, "
-    kinds += f"{wrong.cuts:.0%} cut before content"
-    load = f"{settings.rate_per_s} requests a second for {settings.faults_s:g} s, all four at once"
-    outage = f"{settings.outage_rate_per_s} a second for {settings.outage_s:g} s"
-    stream = f"a stream of {settings.machinery_events} events each {settings.machinery_stream_period_us:,} us"
-    said = [
-        f"Healthy time to first token: {law}. Faults of one upstream of three: {kinds}; seed {settings.seed}.",
-        f"Each route gets {load}; in an outage {outage}. Open loop, latency from the intended start.",
-        f"An attempt without content is replaced after {settings.attempt_seconds:g} s; else the race is as it comes.",
-        "The hedge delay in the target is the p95 that clients saw without faults, or the floor of 200 ms.",
-        f"Where nothing fails: a unary request each {settings.machinery_unary_period_us:,} us; {stream}.",
-    ]
-    if others_share > _QUIET_SHARE_MAX:
-        said.append(f"The machine was not quiet: others used {others_share:.0%} of its cores before the run.")
-    return said
-
-
-def main() -> int:
-    """Run the scenario; exit status 1 when a request failed or something did not start."""
-    parser = argparse.ArgumentParser(prog="python -m bench.failover", description="What clients see of failures.")
-    parser.add_argument("--quick", action="store_true", help="less of everything, under a minute")
-    parser.add_argument("--seed", type=int, default=1, help="decides which requests fail, and every pause")
-    parser.add_argument("--json", type=Path, help="write the run to this file")
-    arguments = parser.parse_args()
-    placement, others_share = cores(), busy_share(_LISTEN_SECONDS)
-    console = Console(width=None if sys.stdout.isatty() else _PIPED_COLUMNS)
-    settings = (QUICK if arguments.quick else FULL)._replace(seed=arguments.seed)
-    raise_open_files()
-    started_s = time.monotonic()
-    try:
-        results = measure(settings, placement, console)
-    except RuntimeError as exc:
-        console.print(str(exc), style="red", markup=False)
-        return 1
-    notes = remarks(settings, others_share)
-    for table in sheets.tables(results):
-        console.print(table)
-    for note in notes:
-        console.print(note, markup=False)
-    for problem in results.problems:
-        console.print(problem, style="red", markup=False)
-    console.print(f"{time.monotonic() - started_s:.0f} s")
-    if arguments.json:
-        where = {
-            "commit": revision(),
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "machine": msgspec.to_builtins(describe(placement, others_share)),
-            "settings": sheets.plain(settings),
-            "remarks": notes,
-        }
-        arguments.json.write_text(json.dumps(where | sheets.document(results), indent=1) + "\n")
-    return 1 if results.problems else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        parts = Failover(settings, served, running, perform=partial(perform, cores=placement), say=say)
+        parts.faults()
+        parts.outages()
+        parts.machinery(upstream)
+        parts.explain()
+    return parts.results

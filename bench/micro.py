@@ -1,19 +1,15 @@
-"""`python -m bench.micro`: what translation costs, without any I/O: microseconds per event and per request.
+"""What translation costs, without any I/O: microseconds per event and per request, the parts of scenario micro.
 
 Every figure is the CPU time of this process, the best of several rounds of many events: the codecs are pure, so what
 exceeds the best is the machine's. Beside them stands what msgspec takes to decode one typed chunk, as a yardstick of
 the machine; ratios to it travel, microseconds do not. It reads no file and opens no connection.
 """
 
-import json
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from adapters import capabilities, registry
 from adapters.conversation import Conversation, Role, Text, Turn
@@ -254,33 +250,3 @@ def _feed_seconds(name: str, client: str, fed: list[bytes]) -> float:
     seconds = best_us(work, 1, rounds=1) / 1e6
     assert parser.failure is None, parser.failure
     return seconds
-
-
-def main() -> int:
-    """Measure everything and print it: tables on a terminal, JSON with `--json`."""
-    figures = {"yardstick": yardstick_us(), **streams(), "request": requests(), "growth": growth()}
-    if "--json" in sys.argv[1:]:
-        print(json.dumps(figures, indent=1))
-        return 0
-    console = Console()
-    console.print(f"msgspec decodes a typed chunk in {figures['yardstick']:.2f} us here.\n")
-    for title, rows, unit in (
-        ("tap, same dialect", figures["tap"], "us/event"),
-        ("parser alone", figures["parser"], "us/event"),
-        ("emitter alone", figures["emitter"], "us/event"),
-        ("upstream -> client", figures["pair"], "us/event"),
-        ("client -> upstream, request of 100 KB", figures["request"], "us"),
-    ):
-        table = Table(title, unit)
-        for name, value in rows.items():
-            table.add_row(name, f"{value:.2f}" if unit == "us/event" else f"{value:.0f}")
-        console.print(table)
-    table = Table("growth", "seconds", "seconds at ten times the size")
-    for name, (small, large) in figures["growth"].items():
-        table.add_row(name, f"{small:.3f}", f"{large:.3f}")
-    console.print(table)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

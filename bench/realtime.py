@@ -1,27 +1,24 @@
-"""`python -m bench.realtime`: what the gateway adds to a realtime session, and what a thousand of them hold.
+"""What the gateway adds to a realtime session, and what a thousand of them hold: the parts of scenario realtime.
 
 Three parts, in one run. Sessions go straight to an upstream that answers each frame of sound with a small one
 (`bench.realtime_echo`), through the gateway with a key of its configuration, and with an account's key, taking turns:
 
 - one-way latency of frames at the cadence of speech, a frame of 20 ms every 20 ms in each session, both directions for
-  themselves. What was added is taken within each round;
+  themselves;
 - CPU of the worker per frame in that time: of one that is relayed to the upstream together with its answer, and, where
   none is answered, of the first alone;
 - a thousand sessions that say nothing, in a fresh gateway: memory of each, CPU of all while they idle, and whether each
   still has its frame answered at the end.
 
-The subject has one core for itself where there are two; upstream and load share the other, and it is said when they
-were too busy to be believed. There are no targets here: the figures are shown. A session that failed makes the run
-fail. `--quick` takes less than a minute, a full run about five. The data directories are temporary ones.
+The subject has one core for itself where there are two; upstream and load share the other, and how busy they were is
+kept, and how long the subject waited for its core, so that it can be said when latencies are not to be believed. The
+data directories are temporary ones.
 """
 
-import argparse
 import contextlib
-import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -30,14 +27,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 import trio
-from rich.console import Console
 
 from bench.account import TOKEN, open_account
-from bench.machine import describe, revision
-from bench.money import Check, table
-from bench.process import Cores, announcement, busy_share, cores, placed, raise_open_files, running
+from bench.process import Cores, announcement, placed, running
 from bench.realtime_load import AnyRealtimeJob, Cadence, Idle, RealtimeReport
-from bench.samples import Samples, Verdict, spread
+from bench.samples import Samples
 from bench.subjects import DIRECT, KEY, Subject, serving
 
 LOGGED, CHARGED = RELAYED = ("a key of the file", "an account's key")
@@ -55,12 +49,6 @@ output = 2
 """
 _FILES_SPARE = 256
 _JOB_SECONDS_SPARE = 120.0
-_LISTEN_SECONDS = 1.0
-_PIPED_COLUMNS = 120
-_QUIET_SHARE_MAX = 0.05
-_BENCH_SHARE_MAX = 0.8
-_LATE_MS_MAX = 2.0
-_WAITED_SHARE_MAX = 0.02
 
 Perform = Callable[[AnyRealtimeJob], RealtimeReport]
 
@@ -80,7 +68,16 @@ class Settings(NamedTuple):
     unanswered: bool = True
 
 
-QUICK = Settings(rounds=3, seconds=0.7, idle_rounds=1, idle_seconds=2.0)
+QUICK = Settings(
+    rounds=1,
+    seconds=0.15,
+    warmup_s=0.05,
+    idle_rounds=1,
+    idle_seconds=0.2,
+    idle_sessions=100,
+    idle_ways=(CHARGED,),
+    unanswered=False,
+)
 FULL = Settings(rounds=7, seconds=4.0, idle_rounds=2, idle_seconds=25.0)
 
 
@@ -243,128 +240,13 @@ class Sessions:
             self.samples.add("late_p99_ms", way, report.late_ms.p99)
 
 
-def measure(settings: Settings, placement: Cores, console: Console) -> Samples:
+def measure(settings: Settings, placement: Cores, say: Callable[[str], None]) -> Samples:
     """Run all parts; raises RuntimeError when something does not start or nothing is answered."""
-    with console.status("starting") as status, echo(placement) as upstream:
-        sessions = Sessions(settings, upstream, perform=partial(perform, cores=placement), say=status.update)
+    say("starting")
+    with echo(placement) as upstream:
+        sessions = Sessions(settings, upstream, perform=partial(perform, cores=placement), say=say)
         start = partial(relaying, upstream, placement)
         with start() as gateway:
             sessions.speak(gateway)
         sessions.idle(start)
     return sessions.samples
-
-
-def checks(samples: Samples, settings: Settings) -> list[Check]:
-    """Give every figure in the order in which they are read; what was not measured is left out."""
-    found: list[Check] = []
-
-    def add(what: str, unit: str, values: Sequence[float]) -> None:
-        figure = spread(values)
-        if figure is not None:
-            found.append(Check(what, unit, figure, "", Verdict.UNKNOWN))
-
-    for side, title in (("up", "to the upstream"), ("down", "to the client")):
-        for quantile in ("p50", "p99"):
-            by_way = samples.values[f"{side}_{quantile}_ms"]
-            for way in WAYS:
-                add(f"one way {title} {quantile}, {way}", "ms", by_way[way])
-            for way in RELAYED:
-                added = [ours - direct for ours, direct in zip(by_way[way], by_way[DIRECT], strict=False)]
-                add(f"    added with {way}", "ms", added)
-    for way in RELAYED:
-        add(f"CPU per frame and its answer, {way}", "us", samples.values["pair_cpu_us"][way])
-    add(f"    of it the frame, {LOGGED}", "us", samples.values["up_cpu_us"][LOGGED])
-    pairs, alone = samples.values["pair_cpu_us"][LOGGED], samples.values["up_cpu_us"][LOGGED]
-    add(f"    of it the answer, {LOGGED}", "us", [pair - up for pair, up in zip(pairs, alone, strict=False)])
-    held = f"{settings.idle_sessions:,} idle sessions"
-    for measure_, what, unit, factor in (
-        ("before_mb", "RSS before", "MB", 1.0),
-        ("idle_kb", f"RSS per session, {held}", "KB", 1.0),
-        ("spoken_kb", "    when each has said a frame", "KB", 1.0),
-        ("closed_kb", "    when all are closed", "KB", 1.0),
-        ("idle_cpu_share", f"CPU of the worker, {held}", "%", 100.0),
-        ("opening_cpu_us", "CPU to open a session", "us", 1.0),
-        ("opening_per_s", "sessions opened per second", "/s", 1.0),
-        ("idle_answers", "answered at the end", "/s", 1.0),
-    ):
-        for way in RELAYED:
-            add(f"{what}, {way}", "" if measure_ == "idle_answers" else unit, _times(samples, measure_, way, factor))
-    return found
-
-
-def _times(samples: Samples, name: str, way: str, factor: float) -> list[float]:
-    return [value * factor for value in samples.values[name][way]]
-
-
-def remarks(samples: Samples, settings: Settings, others_share: float) -> list[str]:
-    """Say what the reader must know to believe the figures."""
-
-    def most(name: str) -> float:
-        return max((max(values) for values in samples.values[name].values() if values), default=0.0)
-
-    rate = settings.sessions * 1000 / settings.interval_ms
-    speech = (
-        f"{settings.sessions} sessions, a frame each {settings.interval_ms:g} ms, {rate:,.0f} per second, all answered"
-    )
-    late = f"the load was late by {most('late_p99_ms'):.2f} ms or more with 1 % of its frames in the worst round"
-    pinged = most("idle_pings") / max(1, settings.idle_sessions)
-    said = [
-        f"Speech: {speech}; the worker used {most('cpu_share'):.0%} of its core at most.",
-        f"Upstream and load used {most('bench_share'):.0%} of theirs; {late}, which is not in the latencies.",
-        f"Idle: {settings.idle_seconds:g} s; each client was pinged {pinged:.1f} times.",
-    ]
-    if most("bench_share") > _BENCH_SHARE_MAX or most("late_p99_ms") > _LATE_MS_MAX:
-        said.append("The bench, or the machine, was a bottleneck in some round: latencies are not all the gateway's.")
-    waited = spread([share for way in RELAYED for share in samples.values["waited_share"][way]])
-    if waited is not None and waited.high > _WAITED_SHARE_MAX:
-        figure = f"{waited.median:.0%} ({waited.low:.0%}-{waited.high:.0%})"
-        said.append(f"The worker waited for its core, which others had, {figure} of the time: p99 is mostly that.")
-    if others_share > _QUIET_SHARE_MAX:
-        said.append(f"The machine was not quiet: others used {others_share:.0%} of its cores before the run.")
-    return said
-
-
-def main() -> int:
-    """Run it; exit status 1 when a session failed or something did not start."""
-    parser = argparse.ArgumentParser(prog="python -m bench.realtime", description="What realtime sessions cost.")
-    parser.add_argument("--quick", action="store_true", help="less of everything, under a minute")
-    parser.add_argument("--json", type=Path, help="write the run to this file")
-    parser.add_argument("--sessions", type=int, help="sessions that speak at once")
-    arguments = parser.parse_args()
-    placement, others_share = cores(), busy_share(_LISTEN_SECONDS)
-    console = Console(width=None if sys.stdout.isatty() else _PIPED_COLUMNS)
-    settings = within_limits(QUICK if arguments.quick else FULL, raise_open_files(), console.print)
-    if arguments.sessions:
-        settings = settings._replace(sessions=arguments.sessions)
-    started_s = time.monotonic()
-    try:
-        samples = measure(settings, placement, console)
-    except RuntimeError as exc:
-        console.print(str(exc), style="red", markup=False)
-        return 1
-    found, notes = checks(samples, settings), remarks(samples, settings, others_share)
-    console.print(table(found, f"{settings.rounds} rounds, median (lowest-highest)"))
-    for note in notes:
-        console.print(note, markup=False)
-    for problem in samples.problems:
-        console.print(problem, style="red", markup=False)
-    console.print(f"{time.monotonic() - started_s:.0f} s")
-    if arguments.json:
-        document = {
-            "commit": revision(),
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "machine": msgspec.to_builtins(describe(placement, others_share)),
-            "settings": settings._asdict(),
-            "figures": [
-                check._asdict() | {"figure": check.figure._asdict(), "verdict": check.verdict.value} for check in found
-            ],
-            "remarks": notes,
-            "problems": samples.problems,
-            "samples": samples.values,
-        }
-        arguments.json.write_text(json.dumps(document, indent=1) + "\n")
-    return 1 if samples.problems else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,9 +1,9 @@
 """The scenarios of the bench behind one shape: `run(profile, say)` measures and gives a `bench.runs.Scenario`.
 
-Each module knows one of the bench's programs, and turns what that finds into figures with a sample a round. Each runs
-in a process of its own (`python -m bench.scenarios NAME`), so that what one leaves in memory is not in the next one's
-way, and one that dies takes nobody with it. The quick profile is for looking whether something broke: all of it takes
-about a minute and a half, and its figures are not for quoting.
+Each module knows who measures, and turns what that finds into figures with a sample a round. Each runs in a process of
+its own (`python -m bench.scenarios NAME`), so that what one leaves in memory is not in the next one's way, and one that
+dies takes nobody with it. The quick profile is for looking whether something broke: all of it takes about a minute and
+a half, and its figures are not for quoting.
 """
 
 from collections.abc import Callable

@@ -70,5 +70,11 @@ def figures_of(samples: dict[str, dict[str, list[float]]]) -> list[Figure]:
 
 
 def growth(found: dict[str, list[float]]) -> list[Figure]:
-    """Give how many times as long ten times the size takes: about ten, where nothing is quadratic."""
-    return [Figure(name=f"growth, {name}", unit="x", samples=[great / small]) for name, (small, great) in found.items()]
+    """Give how many times as long ten times the size takes: about ten, where nothing is quadratic; and how long."""
+    figures = [
+        Figure(name=f"growth, {name}", unit="x", samples=[great / small]) for name, (small, great) in found.items()
+    ]
+    for name, (small, great) in found.items():
+        figures.append(Figure(name=f"time, {name}, the smaller", unit="s", samples=[small]))
+        figures.append(Figure(name=f"time, {name}, the greater", unit="s", samples=[great]))
+    return figures

@@ -1,19 +1,23 @@
-"""What it costs a request that somebody pays for it, and how fast the ledger books it: `bench.money`, as figures."""
+"""What it costs a request that somebody pays for it, and how fast the ledger books it. The parts are `bench.money`'s.
+
+What a store and an account add is taken within each round. Targets are what an account adds at one rate, everything in
+the worker's process counted, and settlements per second.
+"""
 
 from bench import money
 from bench.process import cores, raise_open_files
 from bench.runs import Figure, Scenario
 from bench.samples import Samples
 from bench.scenarios import Profile, Say, differences, present
-from bench.scenarios.spoken import SpokenConsole
-from bench.settlements import Load
 
 METHOD = (
     "One gateway worker, unary requests at one rate, open loop, and in a closed loop: without a store, with one and a "
     "key of the configuration, with an account's key; rounds interleaved. Settlements are booked straight into a store."
 )
+_ADDED_US_MAX = 40.0
+_SETTLEMENTS_PER_S_MIN = 20_000.0
 _KINDS = (
-    ("paced_cpu_us", "CPU per request, same rate", money.ADDED_US_MAX),
+    ("paced_cpu_us", "CPU per request, same rate", _ADDED_US_MAX),
     ("own_cpu_us", "the worker's own thread per request, same rate", None),
     ("closed_cpu_us", "CPU per request, closed loop", None),
 )
@@ -23,9 +27,9 @@ _KINDS = (
 def run(profile: Profile, say: Say) -> Scenario:
     """Measure both parts; raises RuntimeError when something does not start or nothing is answered."""
     raise_open_files()
-    settings, console = _settings(profile), SpokenConsole(say)
-    samples = money.measure(settings, cores(), console)
-    return scenario(samples, settings)
+    settings = money.QUICK if profile.quick else money.FULL
+    settings = settings._replace(rounds=profile.rounds or settings.rounds)
+    return scenario(money.measure(settings, cores(), say), settings)
 
 
 def scenario(samples: Samples, settings: money.Settings) -> Scenario:
@@ -36,45 +40,44 @@ def scenario(samples: Samples, settings: money.Settings) -> Scenario:
         method=METHOD,
         settings=asked,
         figures=present(figures(samples)),
-        remarks=[f"Same rate: a request each {samples.unary_period_us:,} us."],
+        remarks=[
+            f"Same rate: a request each {samples.unary_period_us:,} us.",
+            "CPU beyond the worker's own thread is SQLite's and the journal's reader's: no request waits for it.",
+        ],
         problems=list(samples.problems),
     )
 
 
 def figures(samples: Samples) -> list[Figure]:
-    """Give the cost of each way, beside that without a store, and what was added."""
+    """Give the cost of each way, beside that without a store, and what was added; then rates and latencies."""
     found = []
-    plain = money.PLAIN
     for measure, title, added_max in _KINDS:
-        by_way = samples.values[measure]
-        for way in money.WAYS:
-            beside = None if way == plain or not by_way[plain] else f"{title}, {plain}"
-            values, quoted = list(by_way[way]), way == money.CHARGED and added_max is not None
-            found.append(Figure(name=f"{title}, {way}", unit="us", samples=values, beside=beside, headline=quoted))
-        added = differences(by_way[money.CHARGED], by_way[plain])
-        name = f"{title}, added by {money.CHARGED}"
-        found.append(Figure(name=name, unit="us", samples=added, target=added_max, headline=added_max is not None))
+        found += _costs(samples, measure, title, added_max)
     found += [
         Figure(name=f"latency at that rate, {label}, {way}", unit="ms", samples=list(samples.values[measure][way]))
         for measure, label in (("paced_p50_ms", "p50"), ("paced_p99_ms", "p99"))
         for way in money.WAYS
     ]
-    settled = samples.values["settled_per_s"][""]
-    found.append(
-        Figure(
-            name="settlements booked per second",
-            unit="/s",
-            samples=list(settled),
-            better="higher",
-            target=money.SETTLEMENTS_PER_S_MIN,
-            headline=True,
-        )
-    )
+    for way in money.WAYS:
+        rates = list(samples.values["closed_per_s"][way])
+        found.append(Figure(name=f"requests per second, closed loop, {way}", unit="/s", samples=rates, better="higher"))
+    settled, settled_cpu = (list(samples.values[name][""]) for name in ("settled_per_s", "settled_per_cpu_s"))
+    title = "settlements booked per second"
+    per_s = _SETTLEMENTS_PER_S_MIN
+    found.append(Figure(name=title, unit="/s", samples=settled, better="higher", target=per_s, headline=True))
+    found.append(Figure(name=f"{title} of CPU", unit="/s", samples=settled_cpu, better="higher"))
     return found
 
 
-def _settings(profile: Profile) -> money.Settings:
-    found = money.FULL
-    if profile.quick:
-        found = money.QUICK._replace(rounds=1, seconds=0.1, warmup_s=0.05, settlements=Load(rounds=1, batches=1))
-    return found if profile.rounds is None else found._replace(rounds=profile.rounds)
+def _costs(samples: Samples, measure: str, title: str, added_max: float | None) -> list[Figure]:
+    found = []
+    by_way, plain = samples.values[measure], money.PLAIN
+    for way in money.WAYS:
+        beside = None if way == plain or not by_way[plain] else f"{title}, {plain}"
+        values, quoted = list(by_way[way]), way == money.CHARGED and added_max is not None
+        found.append(Figure(name=f"{title}, {way}", unit="us", samples=values, beside=beside, headline=quoted))
+    for way in (money.LOGGED, money.CHARGED):
+        target = added_max if way == money.CHARGED else None
+        added, name = differences(by_way[way], by_way[plain]), f"{title}, added by {way}"
+        found.append(Figure(name=name, unit="us", samples=added, target=target, headline=target is not None))
+    return found

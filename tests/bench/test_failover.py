@@ -3,27 +3,34 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from io import StringIO
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from rich.console import Console
 
-from bench import failover, failover_sheet, faults
-from bench.attempts import AccessLog, Attempt, Hedge, Line, left_alone_after_s, tally, why
-from bench.failover_sheet import Results, rank
+from bench import failover, faults, runs
+from bench.attempts import AccessLog, Attempt, Hedge, Line, Tally, left_alone_after_s, tally, why
+from bench.failover import Failover
 from bench.faults import Faults, Pace, Upstream
 from bench.jobs import AnyJob, Numbered, Report
+from bench.outcomes import Outage, Outcome, Results, rank
 from bench.process import Cores, free_port
 from bench.samples import Verdict
+from bench.scenarios.failover import HEDGE_FLOOR_MS, HEDGE_SHARE_MAX, course, scenario
 from bench.script import parse_script
 from bench.subjects import Served, Subject, fetch
 from engine.config import load_text
 
 ANYWHERE = Cores(frozenset(), frozenset())
-BRIEF = failover.QUICK._replace(
-    warmup_s=0.02, faults_s=0.04, outage_s=0.05, rounds=2, round_s=0.0, rate_per_s=100, publish_s=0.0
+BRIEF = failover.Settings(
+    attempt_seconds=1.0,
+    warmup_s=0.02,
+    faults_s=0.04,
+    outage_s=0.05,
+    rounds=2,
+    round_s=0.0,
+    rate_per_s=100,
+    publish_s=0.0,
 )
 
 
@@ -153,8 +160,8 @@ def test_the_gateway_takes_the_configuration() -> None:
         race = models[route.name].race
         assert [each.provider for each in models[route.name].candidates] == list(route.upstreams)
         assert (race.hedge_percentile, race.attempt_seconds) == (0.95 if route.hedge == "p95" else None, 6.0)
-        assert race.hedge_floor_seconds * 1000 == failover_sheet.HEDGE_FLOOR_MS
-        assert race.hedge_share == failover_sheet.HEDGE_SHARE_MAX
+        assert race.hedge_floor_seconds * 1000 == HEDGE_FLOOR_MS
+        assert race.hedge_share == HEDGE_SHARE_MAX
     assert [len(models[name].candidates) for name in (faults.PLAIN, faults.RACED)] == [1, 3]
 
 
@@ -212,15 +219,15 @@ class Gateway:
         return Fake(name, 0, cast(Any, None))
 
 
-def scenario(log: Path, short_by: int = 0) -> tuple[failover.Scenario, Gateway]:
+def parts(log: Path, short_by: int = 0) -> tuple[Failover, Gateway]:
     gateway = Gateway(log, short_by=short_by)
     upstreams = {name: gateway.upstream(name) for name in faults.UPSTREAMS}
     served = Served(Subject("gateway", free_port(), ()), log, log)
-    return failover.Scenario(BRIEF, served, upstreams, perform=gateway.perform, say=lambda _: None), gateway
+    return Failover(BRIEF, served, upstreams, perform=gateway.perform, say=lambda _: None), gateway
 
 
 def test_the_parts_of_the_scenario(tmp_path: Path) -> None:
-    run, gateway = scenario(tmp_path / "access.log")
+    run, gateway = parts(tmp_path / "access.log")
     run.faults()
     assert sorted(gateway.done[:4]) == sorted(gateway.done[5:9])
     assert [gateway.done[4], gateway.done[9]] == ["fourth plays choose", "fourth plays sleep_ms"]
@@ -244,12 +251,12 @@ def test_the_parts_of_the_scenario(tmp_path: Path) -> None:
     assert results.problems == []
     assert results.cpu_us["unary"] == {faults.PLAIN: [pytest.approx(100)] * 2, faults.RACED: [pytest.approx(105)] * 2}
     assert results.routes.keys() == {route.name for route in faults.ROUTES[:4]}
-    assert results.outages["refused"].requests == 5
+    assert results.outages["refused"].outcome.requests == 5
 
 
 def test_what_is_missing_in_the_log_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.attempts._WAIT_SECONDS_MAX", 0.0)
-    run, _ = scenario(tmp_path / "access.log", short_by=1)
+    run, _ = parts(tmp_path / "access.log", short_by=1)
     run.outages()
     run.explain()
     assert run.results.problems[0] == "refused: 1 of 2 requests are in the access log"
@@ -270,48 +277,120 @@ def found(tmp_path: Path, *, p99_ms: float, openings: int, cost_us: float, error
     results.add_route(faults.FAILING_HEDGED, report(*[60.0] * 98, p99_ms, p99_ms, errors=errors), texts, {"fourth": 1})
     dead = [line(attempt("third", "refused", 0, 1), attempt("first", "ok", 1, 60), began_s=at / 10) for at in range(5)]
     late = line(attempt("first", "ok", 0, 60), began_s=3)
-    results.add_outage(faults.REFUSED, report(60.0), lines(tmp_path, *dead, late), "third", openings, quiet_s=1.0)
+    results.add_outage(
+        faults.REFUSED, report(60.0), lines(tmp_path, *dead, late), {"third": openings, "fourth": 1}, "third"
+    )
     results.cpu_us["unary"][faults.PLAIN] += [300.0, 310.0]
     results.cpu_us["unary"][faults.RACED] += [300.0 + cost_us, 310.0 + cost_us]
     return results
 
 
+def judged(found: runs.Scenario, verdict: Verdict) -> list[str]:
+    return [figure.name for figure in found.figures if found.verdict(figure) is verdict]
+
+
+def value(found: runs.Scenario, name: str) -> float:
+    figure = found.figure(name)
+    assert figure is not None, name
+    [sample] = figure.samples
+    return sample
+
+
 def test_what_is_within_its_target(tmp_path: Path) -> None:
-    checks = failover_sheet.checks(found(tmp_path, p99_ms=610.0, openings=1, cost_us=29.0, errors={}))
-    assert {check.verdict for check in checks} == {Verdict.OK}
-    assert [(check.figure, check.target) for check in checks] == [
-        ("0", "0"),
-        ("610 ms", "<= 210 + 400 ms"),
-        ("5.0%", "<= 10%"),
-        ("4.2%", "<= 10%"),
-        ("0", "0"),
-        ("0.40 s", "<= 1 s"),
-        ("29.0 us", "< 30 us"),
+    seen = scenario(found(tmp_path, p99_ms=610.0, openings=1, cost_us=30.0, errors={}), BRIEF)
+    assert judged(seen, Verdict.OVER) == []
+    assert judged(seen, Verdict.OK) == [
+        "requests that failed, no faults",
+        "requests that failed, faults, hedged",
+        "first token, faults, hedged, p99",
+        "hedges per request, faults, hedged",
+        "waste per request, faults, hedged",
+        "requests that failed, one refuses",
+        "until its breaker is open, one refuses",
+        "added by the race where nothing fails, unary",
     ]
+    tail = seen.figure("first token, faults, hedged, p99")
+    assert tail is not None
+    assert (tail.target, tail.quantile) == (210 + 400, 0.99)
+    assert tail.histogram in {each.name for each in seen.histograms}
+    assert value(seen, "hedges per request, faults, hedged") == 5
+    assert value(seen, "waste per request, faults, hedged") == pytest.approx(4.2, abs=0.05)
+    assert value(seen, "until its breaker is open, one refuses") == pytest.approx(0.4, abs=0.002)
 
 
 def test_what_is_over_its_target(tmp_path: Path) -> None:
-    results = found(tmp_path, p99_ms=611.0, openings=0, cost_us=30.0, errors={"status 503": 2})
-    over = [check.figure for check in failover_sheet.checks(results) if check.verdict is Verdict.OVER]
-    assert over == ["2", "611 ms", "not while asked", "30.0 us"]
-    assert failover_sheet.checks(Results()) == []
+    results = found(tmp_path, p99_ms=611.0, openings=0, cost_us=30.5, errors={"status 503": 2})
+    seen = scenario(results, failover.QUICK)
+    assert judged(seen, Verdict.OVER) == [
+        "requests that failed, faults, hedged",
+        "first token, faults, hedged, p99",
+        "until its breaker is open, one refuses",
+        "added by the race where nothing fails, unary",
+    ]
+    assert value(seen, "requests that failed, faults, hedged") == 2
+    assert value(seen, "until its breaker is open, one refuses") == failover.QUICK.outage_s, "it never opened"
 
 
-def test_the_results_are_shown_and_written(tmp_path: Path) -> None:
-    results = found(tmp_path, p99_ms=610.0, openings=1, cost_us=29.0, errors={})
-    out = StringIO()
-    for table in failover_sheet.tables(results):
-        Console(file=out, width=150).print(table)
-    assert "5 refused" in out.getvalue()
-    assert "1 lost" in out.getvalue()
-    assert "310.0 (300.0" not in out.getvalue()
-    assert "305.0 (300.0-310.0)" in out.getvalue()
-    written = json.loads(json.dumps(failover_sheet.document(results) | {"settings": failover_sheet.plain(BRIEF)}))
-    assert written["routes"]["failing-hedged"]["tally"]["delays_ms"] == {"fourth": [205.0]}
-    assert written["outages"]["refused"]["left_alone_s"] == pytest.approx(0.4, abs=0.002)
-    assert written["settings"]["pace"]["median_ms"] == 60.0
-    assert all("30%" in note or "%" not in note for note in failover.remarks(BRIEF, 0.0)[:1])
-    assert "not quiet" in failover.remarks(BRIEF, 0.5)[-1]
+def test_nothing_is_made_of_nothing() -> None:
+    seen = scenario(Results(), BRIEF)
+    assert (seen.figures, seen.histograms, seen.curves) == ([], [], [])
+    alone = Results()
+    alone.routes[faults.FAILING_HEDGED] = Outcome([700.0], 1, {}, Tally(), {})
+    tail = scenario(alone, BRIEF).figure("first token, faults, hedged, p99")
+    assert tail is not None
+    assert tail.target is None, "there is nothing to hold it against"
+
+
+def test_the_tail_of_a_route_is_told_beyond_its_p99(tmp_path: Path) -> None:
+    seen = scenario(found(tmp_path, p99_ms=1200.0, openings=1, cost_us=1.0, errors={}), BRIEF)
+    assert value(seen, "first token, no faults, the longest") == 400
+    assert value(seen, "first tokens after 1,000 ms or later, no faults") == 0
+    assert value(seen, "first tokens after 1,000 ms or later, faults, hedged") == 2
+    assert [value(seen, f"first token, no faults, {label}") for label in ("p50", "p95", "p99")] == [60, 210, 400]
+
+
+def test_remarks_tell_what_was_put_there_and_what_became_of_attempts(tmp_path: Path) -> None:
+    seen = scenario(found(tmp_path, p99_ms=610.0, openings=1, cost_us=29.0, errors={}), BRIEF)
+    said = "\n".join(seen.remarks)
+    assert "30% 503, 5% silent for 30 s, 5% cut before content" in said
+    assert "no faults: 100 answered; breaker openings: 0." in said
+    assert "faults, hedged: 100 answered; breaker openings: 1; hedges beside the one in trouble" in said
+    assert "began after 205 ms (p50); attempts at the one in trouble: 1 lost." in said
+    assert "one refuses: 1 answered; breaker openings: 2; attempts at the one in trouble: 5 refused." in said
+    assert seen.settings["pace"]["median_ms"] == 60.0
+    assert json.loads(json.dumps(seen.settings)) == seen.settings
+
+
+def test_the_race_costs_what_it_adds_round_by_round() -> None:
+    results = Results()
+    results.cpu_us["unary"][faults.PLAIN], results.cpu_us["unary"][faults.RACED] = [100.0, 110.0], [120.0, 140.0]
+    seen = scenario(results, BRIEF)
+    figure = seen.figure("added by the race where nothing fails, unary")
+    assert figure is not None
+    assert figure.samples == [20.0, 30.0]
+
+
+def test_the_course_of_an_outage_counts_what_began_when() -> None:
+    def begun(second: float, *attempts: Attempt) -> Line:
+        return Line(
+            time=f"2026-11-22T05:00:{second:06.3f}+00:00", outcome="ok", duration_ms=50.0, attempts=list(attempts)
+        )
+
+    away = Attempt(provider="away", outcome="connect", offset_ms=0.0, duration_ms=1.0)
+    late = Attempt(provider="away", outcome="lost", offset_ms=130.0, duration_ms=1.0)
+    well = Attempt(provider="well", outcome="ok", offset_ms=1.0, duration_ms=49.0)
+    texts = [begun(1.0, away, well), begun(1.01, well), begun(1.22, well, late)]
+    results = Results()
+    results.outages[faults.STALLED] = Outage(Outcome([], 3, {}, Tally(), {}), "away", None, texts)
+    [curve] = scenario(results, BRIEF).curves
+    assert curve.name == "an upstream goes down: one stalls"
+    requests, attempts = ([count for _, count in points] for points in curve.lines.values())
+    assert requests == [2.0, 0.0, 1.0, 0.0]
+    assert attempts == [1.0, 0.0, 0.0, 1.0]
+
+
+def test_no_course_of_nothing() -> None:
+    assert course("x", [], "away").lines == {"requests": [], "attempts at the one that is away": []}
 
 
 def test_ranks_are_nearest() -> None:

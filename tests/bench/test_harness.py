@@ -25,7 +25,8 @@ BRIEF = Settings(
     ceiling_s=0.05,
     ceiling_steps=1,
     warmup_s=0.0,
-    delays_ms=(5.0,),
+    delays_ms=(5.0, 60.0),
+    tail_delay_ms=60.0,
     stall_after_ms=50.0,
     stall_before_end_ms=50.0,
     stall_period_ms=10.0,
@@ -71,9 +72,11 @@ def test_a_run_with_real_processes_has_no_problems(direct: Subject) -> None:
     assert {len(figure.samples) for figure in found.figures} == {1}
     assert [figure.name for figure in found.figures if figure.target == 5.0] == [
         "delay of 5 ms, off by, unary, p50",
-        "delay of 5 ms, off by, unary, p99",
         "delay of 5 ms, off by, first token, p50",
-        "delay of 5 ms, off by, first token, p99",
+        "delay of 60 ms, off by, unary, p50",
+        "delay of 60 ms, off by, unary, p99",
+        "delay of 60 ms, off by, first token, p50",
+        "delay of 60 ms, off by, first token, p99",
         "stall of 200 ms, requests that waited for half of it, off by",
         "stall of 200 ms, longest wait, off by",
         "interval of 5 ms between events, off by",
@@ -156,7 +159,7 @@ def times(median_ms: float) -> Quantiles:
 
 
 def test_delays_are_differences_to_the_null_gateway_without_one() -> None:
-    took_ms = {1: 0.2, 2: 0.3, 3: 5.8}
+    took_ms = {1: 0.2, 2: 0.3, 3: 5.8, 4: 61.3}
 
     def perform(job: AnyJob) -> Report:
         assert isinstance(job, Paced | Arrivals)
@@ -165,15 +168,19 @@ def test_delays_are_differences_to_the_null_gateway_without_one() -> None:
 
     direct = Subject(DIRECT, 1, ())
     bench = Harness(BRIEF, direct, start=lambda *_: null(1, ANYWHERE), perform=perform)
-    bench.delays([direct, Subject(NULL, 2, (7,)), Subject(delayed(5), 3, ())])
+    bench.delays([direct, Subject(NULL, 2, (7,)), Subject(delayed(5), 3, ()), Subject(delayed(60), 4, ())])
     found = scenario(bench, BRIEF)
     assert of(found, "added by a null gateway, unary, p50") == pytest.approx([0.1])
     assert of(found, "CPU per unary request, null gateway") == pytest.approx([100])
     assert of(found, "delay of 5 ms, off by, unary, p50") == pytest.approx([10])
     assert of(found, "delay of 5 ms, off by, first token, p99") == pytest.approx([120])
-    figure = found.figure("delay of 5 ms, off by, unary, p50")
-    assert figure is not None
-    assert found.verdict(figure) is Verdict.OVER
+    assert of(found, "delay of 60 ms, off by, unary, p99") == pytest.approx([100 * (122.6 - 0.6 - 60) / 60])
+    assert of(found, "p99 above p50 of a null gateway, unary") == pytest.approx([0.3])
+    verdicts = {figure.name: found.verdict(figure) for figure in found.figures}
+    assert verdicts["delay of 5 ms, off by, unary, p50"] is Verdict.OVER
+    assert verdicts["delay of 5 ms, off by, unary, p99"] is Verdict.UNKNOWN, "the machine's tail, and not the load's"
+    assert verdicts["delay of 60 ms, off by, unary, p50"] is Verdict.OK
+    assert verdicts["delay of 60 ms, off by, unary, p99"] is Verdict.OVER
 
 
 @pytest.mark.parametrize(
@@ -204,6 +211,11 @@ def test_what_is_not_answered_is_a_problem() -> None:
         "null gateway, streams: nothing was answered",
         "null gateway: 0 of 3 streams began",
     ]
+
+
+@pytest.mark.parametrize("settings", [QUICK, FULL])
+def test_some_delay_is_judged_at_its_tail(settings: Settings) -> None:
+    assert max(settings.delays_ms) >= settings.tail_delay_ms > min(settings.delays_ms)
 
 
 @pytest.mark.parametrize("settings", [QUICK, FULL, BRIEF])

@@ -1,4 +1,4 @@
-"""The corpus that `bench.micro` measures with: whole streams and real requests, or its figures would be of nothing."""
+"""What the codecs are measured with: whole streams and real requests; and what is made of the measures."""
 
 import json
 
@@ -8,6 +8,8 @@ from adapters import registry
 from adapters.losses import Losses, Policy
 from bench import codec_corpus as corpus
 from bench import micro
+from bench.scenarios import Profile
+from bench.scenarios import micro as shown
 from tests.adapters.recorder import Recorder
 
 EVENTS = 20
@@ -66,3 +68,25 @@ def test_every_pair_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert figures["tap"].keys() == figures["parser"].keys() == figures["emitter"].keys() == set(corpus.DIALECTS)
     assert len(figures["pair"]) == 12
     assert all(value > 0 for group in figures.values() for value in group.values())
+
+
+def test_a_tiny_run_of_the_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(micro, "EVENTS", 10)
+    monkeypatch.setattr(micro, "ROUNDS", 1)
+    monkeypatch.setattr(micro, "REQUEST_BYTES", 2_000)
+    found = shown.run(Profile(quick=True, rounds=2), lambda _: None)
+    assert all(len(figure.samples) == 2 and min(figure.samples) > 0 for figure in found.figures)
+    dearest = found.figure("a text event translated, the dearest")
+    assert dearest is not None
+    every = [figure.samples for figure in found.figures if figure.name.startswith("a text event translated: ")]
+    assert dearest.samples == [max(of_round) for of_round in zip(*every, strict=True)]
+    assert len(found.ratios(dearest)) == 2
+
+
+def test_how_costs_grow_is_a_quotient() -> None:
+    figures = [(figure.name, figure.samples) for figure in shown.growth({"x: 1 and 10 MB": [0.5, 5.0]})]
+    assert figures == [
+        ("growth, x: 1 and 10 MB", [10.0]),
+        ("time, x: 1 and 10 MB, the smaller", [0.5]),
+        ("time, x: 1 and 10 MB, the greater", [5.0]),
+    ]

@@ -6,20 +6,20 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from bench import money, subjects
 from bench.account import TOKEN, open_account
 from bench.jobs import AnyJob, Paced, Quantiles, Report, Unary
-from bench.money import CHARGED, LOGGED, PLAIN, Requests, Settings, checks, table
+from bench.money import CHARGED, LOGGED, PLAIN, Requests, Settings
 from bench.process import Cores
+from bench.runs import Figure
 from bench.samples import Samples, Verdict
+from bench.scenarios.money import scenario
 from bench.settlements import Load, settle
 from bench.subjects import KEY, Subject
 from engine.config import load_document
@@ -79,21 +79,38 @@ def test_what_was_added_is_held_against_its_target(
     monkeypatch.setitem(CPU_S, TOKEN, paid_s)
     asking = requests(Performed())
     asking.run()
-    found = checks(asking.samples)
-    judged = [check for check in found if check.verdict is not Verdict.UNKNOWN]
-    assert [(check.what.strip(), check.verdict) for check in judged] == [(f"added by {CHARGED}", verdict)]
-    assert judged[0].figure.median == pytest.approx((paid_s - CPU_S[KEY]) * 1e5)
-    out = StringIO()
-    Console(file=out, width=150).print(table(found, "figures"))
-    assert "<= 40 us" in out.getvalue()
-    assert verdict.value in out.getvalue()
+    added = "CPU per request, same rate, added by an account's key"
+    assert judged(asking.samples) == {added: verdict}
+    assert shown(asking.samples)[added].samples == pytest.approx([(paid_s - CPU_S[KEY]) * 1e5] * 3)
+    assert shown(asking.samples)[added].target == 40
+
+
+def shown(samples: Samples) -> dict[str, Figure]:
+    return {figure.name: figure for figure in scenario(samples, BRIEF).figures}
+
+
+def judged(samples: Samples) -> dict[str, Verdict]:
+    found = scenario(samples, BRIEF)
+    verdicts = {figure.name: found.verdict(figure) for figure in found.figures}
+    return {name: verdict for name, verdict in verdicts.items() if verdict is not Verdict.UNKNOWN}
 
 
 @pytest.mark.parametrize(("per_s", "verdict"), [(20_000.0, Verdict.OK), (19_999.0, Verdict.OVER)])
 def test_the_rate_of_settlements_is_held_against_its_target(per_s: float, verdict: Verdict) -> None:
     samples = Samples()
     samples.add("settled_per_s", "", per_s)
-    assert [check.verdict for check in checks(samples)] == [verdict]
+    assert judged(samples) == {"settlements booked per second": verdict}
+
+
+def test_what_a_store_and_an_account_add_is_taken_round_by_round() -> None:
+    samples = Samples()
+    for way, values in ((PLAIN, (100.0, 200.0)), (LOGGED, (110.0, 220.0)), (CHARGED, (130.0, 250.0))):
+        for each in values:
+            samples.add("paced_cpu_us", way, each)
+    found, figures = scenario(samples, BRIEF), shown(samples)
+    assert figures["CPU per request, same rate, added by a store"].samples == [10.0, 20.0]
+    assert figures["CPU per request, same rate, added by an account's key"].samples == [30.0, 50.0]
+    assert found.ratios(figures["CPU per request, same rate, an account's key"]) == [1.3, 1.25]
 
 
 def test_a_request_that_failed_is_a_problem_and_none_at_all_ends_the_run() -> None:
@@ -169,9 +186,12 @@ def test_a_gateway_that_is_measured_keeps_its_data_in_a_directory_of_the_bench(
 
 
 def test_a_whole_run_in_brief() -> None:
-    samples = money.measure(BRIEF, ANYWHERE, Console(file=StringIO()))
-    assert samples.problems == []
-    titles = [check.what for check in checks(samples)]
+    said: list[str] = []
+    samples = money.measure(BRIEF, ANYWHERE, said.append)
+    assert (samples.problems, said[0]) == ([], "starting")
+    figures = shown(samples)
     for way in (PLAIN, LOGGED, CHARGED):
-        assert f"CPU per request, same rate, {way}" in titles
-    assert titles[-2:] == ["settlements", "  per second of CPU"]
+        assert len(figures[f"CPU per request, same rate, {way}"].samples) == 1
+        assert figures[f"requests per second, closed loop, {way}"].samples[0] > 0
+    for title in ("settlements booked per second", "settlements booked per second of CPU"):
+        assert figures[title].samples[0] > 0

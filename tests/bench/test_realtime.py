@@ -8,14 +8,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import StringIO
 from time import monotonic_ns
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import TextMessage
 
@@ -23,7 +21,7 @@ from bench import realtime
 from bench.account import TOKEN
 from bench.jobs import Quantiles
 from bench.process import Cores
-from bench.realtime import CHARGED, LOGGED, Sessions, Settings, checks, remarks, within_limits
+from bench.realtime import CHARGED, LOGGED, Sessions, Settings, within_limits
 from bench.realtime_client import handshake
 from bench.realtime_echo import switching
 from bench.realtime_frames import (
@@ -40,7 +38,8 @@ from bench.realtime_frames import (
 )
 from bench.realtime_load import AnyRealtimeJob, Cadence, Idle, Load, RealtimeReport
 from bench.realtime_wire import frame_bytes
-from bench.samples import Samples
+from bench.samples import Samples, spread
+from bench.scenarios.realtime import remarks, scenario
 from bench.subjects import DIRECT, KEY, Subject
 
 ANYWHERE = Cores(frozenset(), frozenset())
@@ -265,16 +264,33 @@ def test_what_was_added_and_what_a_frame_costs_is_told_apart() -> None:
     asking = sessions(Performed(), rounds=3)
     asking.speak(GATEWAY)
     asking.idle(lambda: _standing(GATEWAY))
-    figures = [(check.what.strip(), check.figure.median) for check in checks(asking.samples, BRIEF)]
-    assert figures.count((f"added with {CHARGED}", 0.5)) == 2, "p50 and p99 to the upstream"
-    assert figures.count((f"added with {CHARGED}", 0.0)) == 2, "nothing to the client"
-    found = dict(figures)
+    found = medians(asking.samples)
+    for quantile in ("p50", "p99"):
+        assert found[f"one way to the upstream, {quantile}, added with {CHARGED}"] == 0.5
+        assert found[f"one way to the client, {quantile}, added with {CHARGED}"] == 0.0
     assert found[f"CPU per frame and its answer, {LOGGED}"] == pytest.approx(150)
-    assert found[f"of it the frame, {LOGGED}"] == pytest.approx(100)
-    assert found[f"of it the answer, {LOGGED}"] == pytest.approx(50)
-    assert found[f"RSS per session, 10 idle sessions, {CHARGED}"] == pytest.approx(50)
+    assert found[f"CPU per frame without an answer, {LOGGED}"] == pytest.approx(100)
+    assert found[f"CPU per answer, {LOGGED}"] == pytest.approx(50)
+    assert found[f"memory per session, 10 idle sessions, {CHARGED}"] == pytest.approx(50)
+    assert found[f"memory before, 10 idle sessions, {CHARGED}"] == pytest.approx(1)
     assert found[f"CPU of the worker, 10 idle sessions, {CHARGED}"] == pytest.approx(5)
-    assert found[f"answered at the end, {CHARGED}"] == 10
+    assert found[f"sessions opened per second, {CHARGED}"] == pytest.approx(5)
+    assert found[f"frames answered at the end, 10 idle sessions, {CHARGED}"] == 10
+
+
+def medians(samples: Samples) -> dict[str, float]:
+    figures = scenario(samples, BRIEF, []).figures
+    return {figure.name: found.median for figure in figures if (found := spread(figure.samples)) is not None}
+
+
+def test_what_is_added_is_taken_round_by_round() -> None:
+    samples = Samples()
+    for way, values in ((DIRECT, (0.1, 0.2)), (CHARGED, (0.3, 0.5))):
+        for each in values:
+            samples.add("up_p50_ms", way, each)
+    added = scenario(samples, BRIEF, []).figure(f"one way to the upstream, p50, added with {CHARGED}")
+    assert added is not None
+    assert added.samples == pytest.approx([0.2, 0.3])
 
 
 @contextmanager
@@ -316,11 +332,15 @@ def test_a_session_that_failed_is_a_problem_and_none_at_all_ends_the_run() -> No
 def test_a_bench_that_was_the_bottleneck_says_so(report: dict[str, Any], said: bool) -> None:
     asking = sessions(Performed(**report))
     asking.speak(GATEWAY)
-    assert any("bottleneck" in note for note in remarks(asking.samples, BRIEF, 0.0)) is said
+    assert any("bottleneck" in note for note in remarks(asking.samples, BRIEF)) is said
 
 
-def test_others_on_the_machine_are_told_of() -> None:
-    assert any("others used 50%" in note for note in remarks(Samples(), BRIEF, 0.5))
+def test_a_worker_that_waited_for_its_core_is_told_of() -> None:
+    samples = Samples()
+    samples.add("waited_share", CHARGED, 0.01)
+    assert not any("waited" in note for note in remarks(samples, BRIEF))
+    samples.add("waited_share", CHARGED, 0.21)
+    assert any("11% (1%-21%)" in note for note in remarks(samples, BRIEF))
 
 
 def test_no_more_sessions_are_held_than_files_may_be_open() -> None:
@@ -330,12 +350,14 @@ def test_no_more_sessions_are_held_than_files_may_be_open() -> None:
     assert said == []
     assert within_limits(settings, 1_024, said.append).idle_sessions == 384
     assert "1,024" in said[0]
+    assert scenario(Samples(), settings, said).remarks[0] == said[0]
 
 
 def test_a_whole_run_in_brief() -> None:
-    samples = realtime.measure(BRIEF, ANYWHERE, Console(file=StringIO()))
-    assert samples.problems == []
-    found = {check.what: check.figure.median for check in checks(samples, BRIEF)}
+    said: list[str] = []
+    samples = realtime.measure(BRIEF, ANYWHERE, said.append)
+    assert (samples.problems, said[0]) == ([], "starting")
+    found = medians(samples)
     for way in (LOGGED, CHARGED):
-        assert found[f"answered at the end, {way}"] == BRIEF.idle_sessions
+        assert found[f"frames answered at the end, 10 idle sessions, {way}"] == BRIEF.idle_sessions
         assert found[f"CPU per frame and its answer, {way}"] > 0
