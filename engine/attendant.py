@@ -1,14 +1,16 @@
 """A process beside the workers: the console, the clerk. Started again whenever it ends, for as long as the server runs.
 
-It learns of our end by the end of its control channel, and is killed when it does not take that hint. It does not know
-what such a process does, nor what it is told.
+It learns of our end by the end of its control channel, and is killed when it does not take that hint. One that hangs is
+killed too: it gives signs of life over the channel for as long as it gets on, and must not stop. Before the first of
+them it has all the time that a start takes, as when a store of an older release is brought up to date. This module does
+not know what such a process does, nor what it says and is told.
 """
 
 import logging
 import secrets
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import trio
 
@@ -24,6 +26,11 @@ STEADY_SECONDS = 10.0
 
 DISMISSAL_SECONDS_MAX = 6.0
 """How long one that is dismissed may take to end."""
+
+SILENCE_SECONDS_MAX = 30.0
+"""How long after a sign of life the next may take: a multiple of what a busy machine, or a store that is locked for as
+long as anybody waits for it, makes of `engine.control.BEAT_SECONDS`. To be killed for nothing costs a start.
+"""
 
 
 class Delays:
@@ -48,19 +55,17 @@ class Attendant:
         words: Callable[[str], list[str]],
         *,
         first: Callable[[], Order] | None = None,
-        pause: Callable[[float], Awaitable[None]] = trio.sleep,
         born: Callable[[], None] = lambda: None,
         gone: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`words` are those of its command behind `python -m`, for an incarnation; `first` is what it is told first.
 
-        `pause` waits before it is started again; `born` and `gone` are told when a life of it began and ended.
+        `born` and `gone` are told when a life of it began and ended.
         """
         self.incarnation = ""
         self._name = name
         self._words = words
         self._first = first
-        self._pause = pause
         self._born = born
         self._gone = gone
         self._channel: Channel | None = None
@@ -84,7 +89,7 @@ class Attendant:
                     return
                 delay = delays.after(trio.current_time() - begun)
                 logger.error("the %s %s; another starts in %g s", self._name, end, delay)
-                await self._pause(delay)
+                await trio.sleep(delay)
         finally:
             self._ended.set()
 
@@ -97,13 +102,21 @@ class Attendant:
         if self._channel is not None:
             await self._channel.send(order)
 
-    async def dismiss(self) -> None:
-        """End it: when this returns it has done what it had left to do, or was given the time for that."""
+    async def dismiss(self, last: Order | None = None) -> None:
+        """End it: when this returns it has done what it had left to do, or was given the time for that.
+
+        `last` is what it is told before its channel ends, which a supervisor that was killed cannot say.
+        """
         self._dismissed = True
-        if self._channel is not None:
-            await self._channel.aclose()
-            with trio.move_on_after(DISMISSAL_SECONDS_MAX):
+        channel = self._channel
+        if channel is not None:
+            with trio.move_on_after(DISMISSAL_SECONDS_MAX) as patience:
+                if last is not None:
+                    await channel.send(last)
+                await channel.aclose()
                 await self._ended.wait()
+            if patience.cancelled_caught:
+                logger.warning("the %s has not ended in %g s", self._name, DISMISSAL_SECONDS_MAX)
 
     async def _live(self) -> int:
         """Start one and wait for its end. Cancelled: it is killed."""
@@ -118,14 +131,29 @@ class Attendant:
             raise
         channel = Channel(ours, Message)
         try:
-            async with killed_at_last(process):
+            async with killed_at_last(process), trio.open_nursery() as nursery:
                 self.incarnation, self._channel = incarnation, channel
                 self._born()
+                nursery.start_soon(self._watch, process, channel)
                 if self._first is not None:
                     await channel.send(self._first())
-                return await process.wait()
+                code = await process.wait()
+                nursery.cancel_scope.cancel()
+            return code
         finally:
             self.incarnation, self._channel = "", None
             self._gone(incarnation)
             with trio.CancelScope(shield=True):
                 await channel.aclose()
+
+    async def _watch(self, process: trio.Process, channel: Channel) -> None:
+        """Kill a process that falls silent, or that has closed its channel and does not end."""
+        speaks = await channel.hear()
+        patience = trio.CancelScope()
+        while not patience.cancelled_caught:
+            with trio.move_on_after(SILENCE_SECONDS_MAX) as patience:
+                if not speaks:
+                    await trio.sleep_forever()
+                speaks = await channel.hear()
+        logger.error("the %s has given no sign of life for %g s: it is killed", self._name, SILENCE_SECONDS_MAX)
+        process.kill()

@@ -88,6 +88,12 @@ class Books:
             self.complain(exc, holder.id)
             return False
 
+    async def has_living(self) -> bool:
+        """Whether anybody has the lock of a journal: a worker, or for a moment who buries one. Raises `OSError`."""
+        return await trio.to_thread.run_sync(
+            lambda: any(journal.is_held(self._directory, each) for each in journal.holders(self._directory))
+        )
+
     async def bury_on(self, own: str | None) -> None:
         """Look after the dead now and then, until cancelled; `own` is the holder of who asks."""
         while True:

@@ -6,8 +6,13 @@ process of its own, of lower priority, gives way. It decides nothing about money
 booked once however often it is done (`engine.bookkeeper`), and whatever happens to the clerk, the next one goes on
 where the ledger is. While there is none, requests are served all the same.
 
-Started by the supervisor, and by nothing else; at the end of the control channel, when all workers have ended, it does
-what is left and ends too.
+Started by the supervisor, and by nothing else. When that says that all workers have ended, the clerk does what is left
+and ends too. When the supervisor is gone without a word, workers still serve their open streams: the clerk works on
+until nobody has the lock of a journal, or for as long as workers may take. Servers that share the directory share that
+wait, which costs them nothing.
+
+A clerk may hang, on a call that never returns, and nobody would miss it before journals fill the disk: so it gives the
+supervisor signs of life, only while both books and rows get on.
 """
 
 import argparse
@@ -25,7 +30,7 @@ from msgspec import Struct
 from engine import datadir, logs
 from engine.bookkeeper import AWAY_SECONDS, BOOK_SECONDS, COMPLAIN_SECONDS, Books
 from engine.config import Config, ConfigError, load_text
-from engine.control import Channel, Command, Order, receive_first
+from engine.control import BEAT_SECONDS, Channel, Command, Event, Message, Order, receive_first
 from engine.metrics import Metrics
 from engine.processes import give_way
 from engine.requestlog import forget_on
@@ -45,6 +50,9 @@ SHELVE_ROWS_MAX = 500
 SWEEP_SECONDS = 3600.0
 FINISH_SECONDS_MAX = 5.0
 """How long the end may take; what is left then is done by the next clerk."""
+
+FAREWELL_SECONDS_MAX = 25.0
+"""How much longer than its drain a worker may take to end (`engine.treasury.FAREWELL_SECONDS`, twice)."""
 
 NICE = 10
 """Workers come first where they compete with the clerk for a core; it keeps a tenth of what one of them gets, since who
@@ -72,6 +80,7 @@ class Clerk:
         self._spool = rows
         self.days = days
         self._shelved_total = self._failed_total = 0
+        self._bookings = self._shelvings = 0
         self._complained_at = -COMPLAIN_SECONDS
 
     def __repr__(self) -> str:
@@ -89,8 +98,36 @@ class Clerk:
             nursery.start_soon(self._shelve_on)
             nursery.start_soon(self._sweep_on)
             nursery.start_soon(forget_on, self._store, lambda: self.days)
-            while True:  # noqa: ASYNC110 - it is time that is waited for
-                await trio.sleep(BOOK_SECONDS if await self._books.book_the_living() else AWAY_SECONDS)
+            while True:
+                is_done = await self._books.book_the_living()
+                self._bookings += 1
+                await trio.sleep(BOOK_SECONDS if is_done else AWAY_SECONDS)
+
+    async def vouch_on(self, supervisor: Channel) -> None:
+        """Give signs of life while both books and rows get on, until cancelled; a failure is better than nothing."""
+        seen = (-1, -1)
+        while True:
+            steps = self._steps()
+            if steps[0] != seen[0] and steps[1] != seen[1]:
+                seen = steps
+                await supervisor.send(Message(Event.ALIVE))
+            await trio.sleep(BEAT_SECONDS)
+
+    def _steps(self) -> tuple[int, int]:
+        """Return how often booking, and shelving, came to any end: numbers that grow unless a call hangs."""
+        books = self._books.statistics()
+        return (
+            self._bookings + books.booked_total + books.failed_total,
+            self._shelvings + self._shelved_total + self._failed_total,
+        )
+
+    async def wait_workers(self) -> None:
+        """Return when no worker has its journal any more."""
+        try:
+            while await self._books.has_living():  # noqa: ASYNC110 - nothing tells
+                await trio.sleep(BOOK_SECONDS)
+        except OSError as exc:
+            self._books.complain(exc, "whoever is left")
 
     async def finish(self) -> None:
         """Do what is left, for `FINISH_SECONDS_MAX` at most."""
@@ -120,8 +157,10 @@ class Clerk:
         return self._failed_total == failed_total
 
     async def _shelve_on(self) -> None:
-        while True:  # noqa: ASYNC110 - it is time that is waited for
-            await trio.sleep(SHELVE_SECONDS if await self.shelve() else AWAY_SECONDS)
+        while True:
+            is_done = await self.shelve()
+            self._shelvings += 1
+            await trio.sleep(SHELVE_SECONDS if is_done else AWAY_SECONDS)
 
     async def _sweep_on(self) -> None:
         while True:
@@ -172,7 +211,7 @@ def _remove(batches: list[Path]) -> None:
 
 
 async def run(config: Config, options: argparse.Namespace, control: socket.socket, received: bytes) -> None:
-    """Be the clerk until the supervisor closes the channel. Raises `StoreError` when the store cannot be opened."""
+    """Be the clerk until all workers have ended. Raises `StoreError` when the store cannot be opened."""
     power = config.store.durability == "power"
     async with open_store(datadir.database(options.data), power=power) as store:
         clerk = Clerk(store, datadir.journal(options.data), datadir.spool(options.data), days=config.store.log_days)
@@ -182,20 +221,27 @@ async def run(config: Config, options: argparse.Namespace, control: socket.socke
         async with trio.open_nursery() as nursery:
             nursery.start_soon(metrics.run, file_of(options.runtime, options.incarnation))
             nursery.start_soon(clerk.run)
-            await _obey(clerk, options, Channel(control, Order, received))
+            supervisor = Channel(control, Order, received)
+            nursery.start_soon(clerk.vouch_on, supervisor)
+            with trio.move_on_after(await _obey(clerk, config, options, supervisor)):
+                await clerk.wait_workers()
             nursery.cancel_scope.cancel()
         await clerk.finish()
 
 
-async def _obey(clerk: Clerk, options: argparse.Namespace, control: Channel) -> None:
-    """Take new configurations, until the channel ends."""
+async def _obey(clerk: Clerk, config: Config, options: argparse.Namespace, control: Channel) -> float:
+    """Take new configurations until workers end; return for how many seconds they may still be there."""
     while (order := await control.receive()) is not None:
         assert isinstance(order, Order)
+        if order.command is Command.DRAIN:
+            return 0.0
         if order.command is Command.RELOAD:
             try:
-                clerk.days = load_text(order.config, options.config, os.environ).store.log_days
+                config = load_text(order.config, options.config, os.environ)
+                clerk.days = config.store.log_days
             except ConfigError as exc:
                 logger.error("the new configuration is not valid here, the old one stays: %s", exc)  # noqa: TRY400
+    return config.server.drain_seconds + FAREWELL_SECONDS_MAX
 
 
 def main() -> int:

@@ -1,9 +1,12 @@
-"""The channel between the supervisor and one worker: JSON lines over a socket pair.
+"""The channel between the supervisor and one of its processes: JSON lines over a socket pair.
 
 Downwards go orders, upwards what the supervisor must know. The first order is CONFIGURE: a worker runs on the text that
 the supervisor accepted, not on what the file holds by then, so that a half-written file cannot reach a restarted
 worker. The end of the channel is a message too: a worker whose supervisor is gone drains and exits, so that no worker
 outlives its supervisor for longer than its streams.
+
+The clerk gets the same orders, and DRAIN says to it that no worker is left. What it and the console send are signs of
+life, which mean only that they come (`engine.attendant`).
 """
 
 import contextlib
@@ -17,8 +20,12 @@ LINE_BYTES_MAX = 32 << 20
 """The longest line is a configuration of 4 MiB, escaped; a channel that sends more is treated as closed."""
 
 
+BEAT_SECONDS = 1.0
+"""How often a process beside the workers gives a sign of life, when it is well."""
+
+
 class Command(Enum):
-    """What a supervisor asks of a worker."""
+    """What a supervisor asks of a worker, or of the clerk."""
 
     CONFIGURE = "configure"
     DRAIN = "drain"
@@ -26,12 +33,13 @@ class Command(Enum):
 
 
 class Event(Enum):
-    """What a worker tells its supervisor."""
+    """What a worker tells its supervisor; ALIVE is the clerk's."""
 
     READY = "ready"
     RELOADED = "reloaded"
     REJECTED = "rejected"
     MODELS = "models"
+    ALIVE = "alive"
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -78,13 +86,20 @@ class Channel:
             if newline:
                 self._buffer = rest
                 return self._decoder.decode(line)
-            try:
-                data = await self._stream.receive_some()
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                return None
+            data = await self._read()
             if not data or len(self._buffer) > LINE_BYTES_MAX:
                 return None
             self._buffer += data
+
+    async def hear(self) -> bool:
+        """Wait until the other side says anything, whatever it is; False when it is gone. Instead of `receive`."""
+        return bool(await self._read())
+
+    async def _read(self) -> bytes | bytearray:
+        try:
+            return await self._stream.receive_some()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return b""
 
     async def aclose(self) -> None:
         """Close this end."""

@@ -312,6 +312,10 @@ class Metrics:
             self._failures += 1
         return written
 
+    def requests_total(self) -> int:
+        """Return how many requests have finished."""
+        return sum(cell.count for cell in self._cells.values())
+
     def statistics(self) -> MetricsStatistics:
         """Return how much is being counted."""
         return MetricsStatistics(

@@ -139,6 +139,7 @@ FAMILIES: dict[str, Family] = {
             "hedgerow_drained_answers_total", Kind.COUNTER, ("outcome",), "Answers read on after their client had left."
         ),
         Family("hedgerow_metrics_publish_failures_total", Kind.COUNTER, (), "Snapshots a worker could not write."),
+        Family("hedgerow_worker_requests_total", Kind.COUNTER, ("worker",), "Requests that a worker finished."),
         Family("hedgerow_worker_resident_memory_bytes", Kind.GAUGE, ("worker",), "Resident memory of a worker."),
         Family(
             "hedgerow_worker_cpu_seconds_total", Kind.COUNTER, ("worker",), "CPU time of a worker over its restarts."

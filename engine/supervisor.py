@@ -24,7 +24,7 @@ import trio
 from engine import snapshots
 from engine.attendant import Attendant, Delays
 from engine.config import Config, ConfigError, Problem, load_text, read
-from engine.console.status import Billing, Status, Worker, write_status
+from engine.console.status import SOCKET, SOCKET_PATH_BYTES_MAX, Billing, Status, Worker, write_status
 from engine.control import Channel, Command, Event, Message, Order
 from engine.ephemeral import SECRET_BYTES
 from engine.listeners import Bound, bind
@@ -43,6 +43,16 @@ READ_BYTES = 4096
 
 class StartError(Exception):
     """The server could not be started; the log says why."""
+
+
+def _check_socket(path: Path) -> None:
+    """Raise `StartError` when the console could not listen there: it would be started in vain, again and again."""
+    size = len(os.fsencode(path))
+    if size > SOCKET_PATH_BYTES_MAX:
+        raise StartError(
+            f"the console cannot listen on {path}: that is {size} bytes, {SOCKET_PATH_BYTES_MAX} are the most that "
+            "the system takes; set TMPDIR to a shorter path, or server.console = false"
+        )
 
 
 class State(Enum):
@@ -126,6 +136,8 @@ class Supervisor:
         """
         try:
             server = self.config.server
+            if server.console:
+                _check_socket(self.runtime / SOCKET)
             self.bound = bind(server.listen, self.workers, secure=server.tls is not None)
             self.slots = [Slot(number, sockets) for number, sockets in enumerate(self.bound.slots)]
             self._write_status()
@@ -148,7 +160,7 @@ class Supervisor:
             async with trio.open_nursery() as workers:
                 for slot in self.slots:
                     workers.start_soon(self._keep_worker, slot)
-            await self.clerk.dismiss()
+            await self.clerk.dismiss(Order(Command.DRAIN))
             upkeep.cancel_scope.cancel()
 
     def is_draining(self) -> bool:

@@ -106,6 +106,7 @@ class Worker:
     def _register_pulls(self) -> None:
         """Tell the metrics where to look for what is not counted but asked."""
         pull, gateway = self.metrics.pull, self.gateway
+        pull("hedgerow_worker_requests_total", self.metrics.requests_total, {"worker": str(self.metrics.slot)})
         pull("hedgerow_upstream_connections", lambda: gateway.router.pool_totals().idle, {"state": "idle"})
         pull("hedgerow_upstream_connections", lambda: gateway.router.pool_totals().leased, {"state": "leased"})
         pull("hedgerow_upstream_connections_opened_total", lambda: gateway.router.pool_totals().opened)

@@ -3,7 +3,8 @@
 Serves the app on `console.sock` in the runtime directory, mode 0600. Ends gracefully on SIGTERM, and when the
 descriptor it was given reads end-of-file: the supervisor holds the other end, so a console never outlives a supervisor
 that died. With such a life line, SIGINT and SIGHUP are left to the supervisor, which gets them from a terminal too.
-Over a socket, `ready` goes the other way once requests are served.
+Over a socket, `ready` goes the other way once requests are served, and from then on a sign of life every second: one
+that stops says that this process's loop does (`engine.attendant`).
 
 With a data directory it opens the store there for the account API. A store that cannot be opened costs that API alone,
 and is tried again for as long as the process lives.
@@ -28,6 +29,7 @@ from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallabl
 from engine.console.account import AccountApi
 from engine.console.app import Console, create_app
 from engine.console.status import SOCKET
+from engine.control import BEAT_SECONDS
 from engine.datadir import database
 from store.interface import StoreError
 
@@ -37,6 +39,7 @@ GRACE_SECONDS = 3
 """How long answers under way may take at the end; they are pages, not streams."""
 
 READY = b"ready\n"
+ALIVE = b"alive\n"
 
 WEBSOCKET_PING_SECONDS = 20
 """Nothing else would notice that the other end of an idle WebSocket is gone."""
@@ -71,7 +74,7 @@ async def serve(runtime: Path, listener: socket.socket, *, control: int | None, 
         async with trio.open_nursery() as server:
             await server.start(partial(serve_app, ending_whole(pages), config, shutdown_trigger=stop.wait, mode="asgi"))
             if control is not None:
-                say_ready(control)
+                nursery.start_soon(say_ready, control)
         nursery.cancel_scope.cancel()
 
 
@@ -113,11 +116,15 @@ def ending_whole(app: ASGIFramework) -> ASGIFramework:
     return shielded
 
 
-def say_ready(control: int) -> None:
-    """Tell a supervisor that holds a socket, not a pipe, that requests are served from now on."""
-    if stat.S_ISSOCK(os.fstat(control).st_mode):
-        with contextlib.suppress(OSError):  # a supervisor that is gone: the end-of-file says so too
-            os.write(control, READY)
+async def say_ready(control: int) -> None:
+    """Tell a supervisor that holds a socket, not a pipe, that requests are served, and that they still are."""
+    word = READY
+    while stat.S_ISSOCK(os.fstat(control).st_mode):
+        # A supervisor that is gone: the end-of-file says so too. One that does not read has enough to read.
+        with contextlib.suppress(OSError):
+            os.write(control, word)
+        word = ALIVE
+        await trio.sleep(BEAT_SECONDS)
 
 
 async def wait_signal(

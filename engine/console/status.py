@@ -5,6 +5,7 @@ does not know are ignored and those a writer does not know have defaults, so the
 upgrade. Nothing secret belongs here but `demo_key`, which `hedgerow demo` makes up and shows to everybody.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,9 @@ FILE = "status.json"
 
 SOCKET = "console.sock"
 """Where the console listens, in the same directory; workers get the whole path as `socket_path` of a tunnel."""
+
+SOCKET_PATH_BYTES_MAX = 107 if sys.platform == "linux" else 103
+"""How long that path may be: `sun_path` without its terminator, by unix(7) and by the manual of macOS."""
 
 SERVING = frozenset({"ready", "running", "draining"})
 """Worker states in which requests are served; any other state, known here or not, counts as down."""

@@ -18,11 +18,12 @@ from engine.attendant import (
     DISMISSAL_SECONDS_MAX,
     RESTART_SECONDS_MAX,
     RESTART_SECONDS_MIN,
+    SILENCE_SECONDS_MAX,
     STEADY_SECONDS,
     Attendant,
     Delays,
 )
-from engine.control import Command, Order
+from engine.control import Channel, Command, Order
 
 LIVES_MAX = 20
 """More than any of these tests needs."""
@@ -61,6 +62,14 @@ class Life:
         with suppress(BlockingIOError):
             lines = self._end.recv(1_000_000, socket.MSG_DONTWAIT)
         return [msgspec.json.decode(line, type=Order) for line in lines.splitlines()]
+
+    def say(self) -> None:
+        """Give a sign of life."""
+        self._end.send(b"anything\n")
+
+    def hang_up(self) -> None:
+        """Close the channel, and run on."""
+        self._end.close()
 
     def is_let_go(self) -> bool:
         """Whether its channel has ended."""
@@ -203,18 +212,68 @@ async def test_while_none_can_be_started_it_is_tried_again(
     nursery.cancel_scope.cancel()
 
 
-async def test_the_pause_is_its_owners(theatre: Theatre, nursery: trio.Nursery) -> None:
-    paused: list[float] = []
+# -- silence -----------------------------------------------------------------------------------------------------------
 
-    async def pause(seconds: float) -> None:
-        paused.append(seconds)
-        await trio.lowlevel.checkpoint()
 
-    nursery.start_soon(Attendant("actor", words, pause=pause).keep)
-    for count in (1, 2, 3):
-        (await theatre.wait_lives(count)).exit()
-    await theatre.wait_lives(4)
-    assert paused == [0.25, 0.5, 1.0]
+async def test_one_that_gives_signs_of_life_is_left_alone_and_replaced_when_it_falls_silent(
+    theatre: Theatre, autojump_clock: MockClock, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    nursery.start_soon(Attendant("actor", words).keep)
+    life = await theatre.wait_lives(1)
+    for _ in range(5):
+        life.say()
+        await trio.sleep(SILENCE_SECONDS_MAX - 1)
+    assert (life.was_killed, caplog.records) == (False, [])
+    life.say()
+    await wait_all_tasks_blocked()
+    last = trio.current_time()
+    await theatre.wait_lives(2)
+    assert trio.current_time() - last == pytest.approx(SILENCE_SECONDS_MAX + RESTART_SECONDS_MIN)
+    assert life.was_killed
+    assert [each.getMessage() for each in caplog.records] == [
+        f"the actor has given no sign of life for {SILENCE_SECONDS_MAX:g} s: it is killed",
+        "the actor ended with code -9; another starts in 0.25 s",
+    ]
+    nursery.cancel_scope.cancel()
+
+
+async def test_who_has_never_given_one_is_waited_for(
+    theatre: Theatre, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    nursery.start_soon(Attendant("actor", words).keep)
+    life = await theatre.wait_lives(1)
+    await trio.sleep(10 * SILENCE_SECONDS_MAX)
+    assert not life.was_killed
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_sign_that_came_while_nobody_could_look_counts(
+    theatre: Theatre, mock_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    nursery.start_soon(Attendant("actor", words).keep)
+    life = await theatre.wait_lives(1)
+    for _ in range(3):
+        life.say()
+        mock_clock.jump(2 * SILENCE_SECONDS_MAX)  # as one who was stopped sees it
+        await wait_all_tasks_blocked()
+        assert [life.was_killed] == [False]
+    mock_clock.jump(2 * SILENCE_SECONDS_MAX)
+    await wait_all_tasks_blocked()
+    assert life.was_killed
+    nursery.cancel_scope.cancel()
+
+
+async def test_who_closes_its_channel_has_so_long_to_end(
+    theatre: Theatre, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    nursery.start_soon(Attendant("actor", words).keep)
+    life = await theatre.wait_lives(1)
+    life.hang_up()
+    await trio.sleep(SILENCE_SECONDS_MAX - 1)
+    assert [life.was_killed] == [False]
+    with trio.fail_after(1_000):
+        await theatre.wait_lives(2)
+    assert life.was_killed
     nursery.cancel_scope.cancel()
 
 
@@ -308,8 +367,43 @@ async def test_one_that_is_dismissed_is_waited_for_and_not_replaced(
     assert caplog.records == [], "that it ended is no error"
 
 
-async def test_one_that_does_not_end_is_waited_for_so_long_and_killed_by_who_cancels(
+async def test_who_is_dismissed_hears_a_last_word_before_its_channel_ends(
     theatre: Theatre, autojump_clock: MockClock
+) -> None:
+    attendant = Attendant("actor", words)
+    heard: list[Order] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(attendant.keep)
+        life = await theatre.wait_lives(1)
+
+        async def listen() -> None:
+            while not life.is_let_go():
+                heard.extend(life.heard())
+                await trio.lowlevel.checkpoint()
+            life.exit()
+
+        nursery.start_soon(listen)
+        with trio.fail_after(1_000):
+            await attendant.dismiss(Order(Command.DRAIN))
+    assert heard == [Order(Command.DRAIN)]
+
+
+async def test_a_last_word_that_is_not_read_holds_nobody_up_for_longer(
+    theatre: Theatre, autojump_clock: MockClock
+) -> None:
+    attendant = Attendant("actor", words, first=lambda: Order(Command.CONFIGURE, "x" * 4_000_000))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(attendant.keep)
+        life = await theatre.wait_lives(1)
+        began = trio.current_time()
+        await attendant.dismiss(Order(Command.DRAIN))
+        assert trio.current_time() - began == pytest.approx(DISMISSAL_SECONDS_MAX)
+        nursery.cancel_scope.cancel()
+    assert life.was_killed
+
+
+async def test_one_that_does_not_end_is_waited_for_so_long_and_killed_by_who_cancels(
+    theatre: Theatre, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     attendant = Attendant("actor", words)
     async with trio.open_nursery() as nursery:
@@ -319,6 +413,7 @@ async def test_one_that_does_not_end_is_waited_for_so_long_and_killed_by_who_can
         await attendant.dismiss()
         assert trio.current_time() - began == pytest.approx(DISMISSAL_SECONDS_MAX)
         assert not life.was_killed
+        assert f"the actor has not ended in {DISMISSAL_SECONDS_MAX:g} s" in caplog.text
         nursery.cancel_scope.cancel()
     assert (len(theatre.lives), life.was_killed) == (1, True)
 
@@ -428,3 +523,64 @@ async def test_a_real_process_does_not_survive_cancellation(book: Book) -> None:
         nursery.cancel_scope.cancel()
     assert not process.is_running()
     assert f"left {name}" not in book.path.read_text(), "it was killed"
+
+
+class Signs:
+    """Counts the signs of life that arrive."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._more = trio.Event()
+
+    def come(self) -> None:
+        """Count one."""
+        self.count += 1
+        self._more.set()
+        self._more = trio.Event()
+
+    async def wait(self, count: int) -> None:
+        """Wait until there were so many."""
+        with trio.fail_after(60):
+            while self.count < count:
+                await self._more.wait()
+
+
+@pytest.fixture
+def signs(monkeypatch: pytest.MonkeyPatch) -> Signs:
+    made, hear = Signs(), Channel.hear
+
+    async def counted(channel: Channel) -> bool:
+        heard = await hear(channel)
+        if heard:
+            made.come()
+        return heard
+
+    monkeypatch.setattr(Channel, "hear", counted)
+    return made
+
+
+@pytest.mark.parametrize("name", ["clerk", "console"])
+async def test_our_own_give_signs_of_life_and_are_replaced_when_they_are_stopped(
+    tmp_path: Path, signs: Signs, mock_clock: MockClock, nursery: trio.Nursery, name: str
+) -> None:
+    options = ["--runtime", str(tmp_path), "--data", str(tmp_path / "data")]
+    started: list[str] = []
+
+    def command(incarnation: str) -> list[str]:
+        started.append(incarnation)
+        return [f"engine.{name}", *options, *(["--incarnation", incarnation] if name == "clerk" else [])]
+
+    mock_clock.rate = 1.0
+    nursery.start_soon(Attendant(name, command, first=lambda: Order(Command.CONFIGURE)).keep)
+    await signs.wait(3)
+    (process,) = (each for each in psutil.Process().children() if f"engine.{name}" in each.cmdline())
+    process.suspend()
+    for _ in range(1_000):
+        if len(started) > 1:
+            break
+        mock_clock.jump(SILENCE_SECONDS_MAX)  # a sign that is under way may come after the first
+        await trio.sleep(0.01)
+    assert not process.is_running()
+    seen = signs.count
+    await signs.wait(seen + 2)
+    nursery.cancel_scope.cancel()

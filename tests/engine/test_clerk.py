@@ -17,7 +17,14 @@ from trio.testing import MockClock
 from engine import clerk as clerk_module
 from engine import datadir
 from engine.bookkeeper import AWAY_SECONDS, BATCH_RECORDS_MAX, BOOK_SECONDS, BURY_SECONDS, COMPLAIN_SECONDS, Books
-from engine.clerk import FINISH_SECONDS_MAX, SHELVE_ROWS_MAX, SHELVE_SECONDS, Clerk, ClerkStatistics
+from engine.clerk import (
+    FAREWELL_SECONDS_MAX,
+    FINISH_SECONDS_MAX,
+    SHELVE_ROWS_MAX,
+    SHELVE_SECONDS,
+    Clerk,
+    ClerkStatistics,
+)
 from engine.config import load_document
 from engine.control import Channel, Command, Message, Order
 from engine.keyring import Keyring
@@ -587,6 +594,31 @@ async def test_a_process_whose_channel_has_ended_does_what_is_left_and_ends(tmp_
     assert file_of(tmp_path, "clerk-1").exists()
 
 
+@pytest.mark.parametrize("end", ["it is told so", "its supervisor is gone"])
+async def test_a_worker_that_does_not_end_holds_a_process_up_only_so_long(
+    tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clerk_module, "FAREWELL_SECONDS_MAX", 0.0 if end == "its supervisor is gone" else 1_000.0)
+    data = tmp_path / "data"
+    ours, theirs = socket.socketpair()
+    if end == "it is told so":
+        ours.sendall(b'{"command":"drain"}\n')
+    else:
+        ours.close()
+    options = argparse.Namespace(config=None, data=data, runtime=tmp_path, incarnation="clerk-1")
+    config = load_document(document("http://127.0.0.1:9", server={"drain_seconds": 0.1}), {})
+    async with open_store(datadir.database(data)) as store:
+        await with_account(store, 100)
+        await with_holder(store, "w", 60)
+        own = journal.Journal.create(datadir.journal(data), "w", step_bytes=4_096)
+        own.book()
+        own.append(settlement(amount_nanos=7))
+        with ours, theirs, trio.fail_after(20):
+            await clerk_module.run(config, options, theirs, b"")
+        own.close()
+        assert (await store.balance("acc_1")).balance_nanos == 93
+
+
 # -- what it is told ---------------------------------------------------------------------------------------------------
 
 
@@ -596,15 +628,26 @@ async def test_a_reload_changes_how_long_rows_are_kept_and_a_bad_one_changes_not
     ours, theirs = socket.socketpair()
     options = argparse.Namespace(config=None)
     days: list[int] = []
+    seconds: list[float] = []
+    config = load_document(document("http://127.0.0.1:9"), {})
+
+    async def obey() -> None:
+        seconds.append(await clerk_module._obey(office.clerk, config, options, Channel(theirs, Order)))
+
     async with trio.open_nursery() as nursery:
         supervisor = Channel(ours, Message)
-        nursery.start_soon(clerk_module._obey, office.clerk, options, Channel(theirs, Order))
-        for text in ("[store]\nlog_days = 7\n", "[store]\nlog_days = false\n", "[store]\nlog_days = 3\n"):
+        nursery.start_soon(obey)
+        for text in (
+            "[store]\nlog_days = 7\n[server]\ndrain_seconds = 100\n",
+            "[store]\nlog_days = false\n[server]\ndrain_seconds = 200\n",
+            "[store]\nlog_days = 3\n[server]\ndrain_seconds = 300\n",
+        ):
             await supervisor.send(Order(Command.RELOAD, text))
             await trio.testing.wait_all_tasks_blocked()
             days.append(office.clerk.days)
         await supervisor.aclose()
     assert days == [7, 7, 3]
+    assert seconds == [300 + FAREWELL_SECONDS_MAX], "how long workers may be there without a supervisor"
     (said,) = caplog.records
     assert "is not valid here, the old one stays" in said.getMessage()
     theirs.close()

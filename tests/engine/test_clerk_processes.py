@@ -19,6 +19,7 @@ from engine.exposition import render
 from store import spool
 from store.rows import LogFilter
 from tests.engine.money_fire import GUARD_SECONDS, Fire, Load, Told, ask, audit, fire, settlements
+from tests.store.samples import log_row
 
 CLERK = "engine.clerk"
 
@@ -206,6 +207,34 @@ async def test_a_clerk_whose_supervisor_is_killed_does_what_is_left_and_ends(tmp
         assert (await audit(target, told))["complete, charged"] == 5
 
 
+async def test_a_clerk_whose_supervisor_is_killed_waits_for_the_streams_of_its_workers(tmp_path: Path) -> None:
+    async with fire(tmp_path, workers=2) as target:
+        target.upstream.is_steady = True
+        await target.start()
+        told = [await ask(target.port, Told("before"))]
+        target.upstream.set_default([{"wait": "go"}, {"answer": True}])
+        late = Told("late", stream=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, target.port, late)
+            await until(lambda: "late" in target.upstream.reached)
+            await target.kill_supervisor()
+            while True:  # the workers have noticed when nobody is let in any more
+                try:
+                    await (await trio.open_tcp_stream("127.0.0.1", target.port)).aclose()
+                except OSError:
+                    break
+                await trio.sleep(0.02)
+            for serial in range(3):
+                spool.write(datadir.spool(target.data), f"w-{serial}", [log_row(f"meanwhile-{serial}")])
+                await until(lambda: not rows_waiting(target))
+            target.upstream.gate("go").set()
+        assert late.is_sold
+        await until(lambda: not target.pids())
+        assert {"before", "late"} <= {row.request_id for row in await target.store.logs(LogFilter())}
+        assert (await audit(target, [*told, late]))["complete, charged"] == 2
+        assert list(datadir.spool(target.data).iterdir()) == []
+
+
 async def test_two_servers_on_one_directory_keep_the_same_books(tmp_path: Path) -> None:
     async with fire(tmp_path) as target:
         target.upstream.is_steady = True
@@ -226,6 +255,7 @@ async def test_two_servers_on_one_directory_keep_the_same_books(tmp_path: Path) 
             with trio.fail_after(GUARD_SECONDS):
                 assert await other._supervisor.wait() == 0
             other._supervisor = None
+            assert "has not ended" not in other.log, "its clerk waits for no other server's workers"
             told += [await ask(target.port, Told(f"c{number}")) for number in range(5)]
             await shelved(target, 35)
         finally:

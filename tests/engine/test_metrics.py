@@ -49,6 +49,15 @@ def totals_of(*several: Metrics, live: bool = True) -> Totals:
 # -- counting ----------------------------------------------------------------------------------------------------------
 
 
+def test_requests_are_counted_over_all_their_labels() -> None:
+    metrics = worker()
+    assert metrics.requests_total() == 0
+    one_request(metrics)
+    one_request(metrics)
+    one_request(metrics, outcome="upstream_error", status=502)
+    assert metrics.requests_total() == 3
+
+
 def test_a_request_is_in_flight_until_it_finished() -> None:
     metrics = worker()
     metrics.request_started("chat")

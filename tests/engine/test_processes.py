@@ -22,6 +22,7 @@ import trio
 
 from bench import upstream
 from bench.upstream import ScriptedUpstream
+from engine.console.status import SOCKET_PATH_BYTES_MAX
 
 KEY = "sk-test-0123456789"
 DELTA: dict[str, Any] = {"event": {"id": "c", "choices": [{"index": 0, "delta": {"content": "Hel"}}]}}
@@ -169,6 +170,22 @@ async def test_serves_logs_and_ends_on_sigterm(config: Path) -> None:
     assert [line["outcome"] for line in chat] == ["ok", "ok"]
     assert all(line["key"] == "test" for line in chat)
     assert KEY not in (config.parent / "access.log").read_text()
+
+
+async def test_how_requests_are_spread_over_workers_is_shown(config: Path) -> None:
+    async with serving(config, workers=2) as server:
+        for _ in range(3):
+            assert (await server.client.post("/v1/chat/completions", json=CHAT)).status_code == 200
+        with trio.fail_after(20):
+            while True:  # each worker tells once a second
+                text = (await server.client.get("/metrics")).text
+                found = re.findall(r'^hedgerow_worker_requests_total\{worker="(\w+)"\} (\S+)$', text, re.MULTILINE)
+                requests = re.findall(r"^hedgerow_requests_total\{\S+ (\S+)$", text, re.MULTILINE)
+                if len(found) == 2 and sum(map(float, requests)) >= 3:
+                    break
+                await trio.sleep(0.05)
+        assert [worker for worker, _ in found] == ["0", "1"], "the clerk and the console serve none"
+        assert sum(float(count) for _, count in found) == sum(map(float, requests))
 
 
 def _connections(pid: int, port: int) -> int:
@@ -324,6 +341,7 @@ async def test_a_reload_cannot_take_the_last_key_from_a_server_that_others_can_r
 
 async def test_without_its_runtime_directory_the_server_serves_on(config: Path, tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
+    config.write_text(config.read_text().replace("console = true", "console = false"))
     scratch.mkdir()
     async with serving(config, environ={"TMPDIR": str(scratch)}) as server:
         (runtime,) = scratch.iterdir()
@@ -346,6 +364,7 @@ def _workers_of(supervisor: int) -> list[int]:
 
 async def test_what_a_killed_supervisor_left_behind_is_removed_by_the_next(config: Path, tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
+    config.write_text(config.read_text().replace("console = true", "console = false"))
     scratch.mkdir()
     async with serving(config, environ={"TMPDIR": str(scratch)}) as server:
         server.process.kill()
@@ -510,6 +529,34 @@ def test_a_taken_port_is_named_and_nothing_is_left(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_place_too_deep_for_the_consoles_socket_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    config, deep = tmp_path / "hedgerow.toml", tmp_path / ("deep" * 25)
+    deep.mkdir()
+    config.write_text(toml("http://127.0.0.1:9/v1"))
+    done = subprocess.run(
+        [sys.executable, "-m", "engine", "serve", "--config", str(config)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env={**os.environ, "TMPDIR": str(deep)},
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert str(deep) in line
+    assert f"{SOCKET_PATH_BYTES_MAX} are the most" in line
+    assert list(deep.iterdir()) == []
+
+
+async def test_without_a_console_a_deep_place_will_do(config: Path, tmp_path: Path) -> None:
+    deep = tmp_path / ("deep" * 25)
+    deep.mkdir()
+    config.write_text(config.read_text().replace("console = true", "console = false"))
+    async with serving(config, environ={"TMPDIR": str(deep)}) as server:
+        assert (await server.client.post("/v1/chat/completions", json=CHAT)).status_code == 200
 
 
 def test_check_lists_every_problem_with_its_path(tmp_path: Path) -> None:
