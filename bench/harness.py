@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bench.jobs import AnyJob, Arrivals, Numbered, Paced, Quantiles, Report, Streams, Unary
+from bench.measure import taking_turns
 from bench.null import NOTHING, REFUSAL_STATUS, SEEN, Options, Seen, failing
 from bench.process import Cores, announcement, running
 from bench.samples import Samples
@@ -155,9 +156,7 @@ class Harness:
             for number in range(self._settings.rounds):
                 name = f"round {number + 1} of {self._settings.rounds}"
                 say(f"known delays, {name}")
-                subjects = [self._upstream, *started]
-                turn = number % len(subjects)
-                self.delays([*subjects[turn:], *subjects[:turn]])
+                self.delays(taking_turns([self._upstream, *started], number))
                 say(f"known failures, {name}")
                 self.failures(self._settings.seed + number)
                 say(f"a stall, {name}")

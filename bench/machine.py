@@ -17,22 +17,17 @@ from bench.subjects import python
 _DIRTY = "-dirty"
 
 
-def revision() -> str | None:
-    """Give the commit that is measured, marked when the tree differs from it; None outside a repository."""
+def commit() -> tuple[str | None, bool]:
+    """Give the commit that is measured, and whether the tree differs from it; (None, False) outside a repository."""
     git = shutil.which("git")
     if git is None:
-        return None
+        return None, False
     here = Path(__file__).parent
     shown = subprocess.run(  # noqa: S603 - our own command
         [git, "describe", "--always", "--dirty", "--abbrev=40"], cwd=here, capture_output=True, text=True, check=False
     )
-    return shown.stdout.strip() or None
-
-
-def commit() -> tuple[str | None, bool]:
-    """Give the commit that is measured, and whether the tree differs from it; (None, False) outside a repository."""
-    said = revision()
-    return (None, False) if said is None else (said.removesuffix(_DIRTY), said.endswith(_DIRTY))
+    said = shown.stdout.strip()
+    return said.removesuffix(_DIRTY) or None, said.endswith(_DIRTY)
 
 
 def describe(placement: Cores, busy_share: float) -> Machine:

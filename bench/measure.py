@@ -21,7 +21,7 @@ at three quarters. It is found by asking (`find_load`).
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from bench.jobs import Quantiles, Report
 from bench.runs import Histogram, merged
@@ -36,6 +36,7 @@ _STEP_MAX = 20.0
 _PERIOD_US_MIN = 250  # one Python client cannot send more often on time
 
 Say = Callable[[str], None]
+_Some = TypeVar("_Some")
 
 
 class Part(NamedTuple):
@@ -46,13 +47,18 @@ class Part(NamedTuple):
     subjects: Sequence[Subject]
 
 
+def taking_turns(everybody: Sequence[_Some], number: int) -> list[_Some]:
+    """Give them in the order of this round, in which another one begins than in the last."""
+    turn = number % max(1, len(everybody))
+    return [*everybody[turn:], *everybody[:turn]]
+
+
 def rounds(parts: Sequence[Part], count: int, say: Say) -> None:
     """Run so many rounds, in each all parts one after the other."""
     for number in range(count):
         for part in parts:
             say(f"round {number + 1} of {count}: {part.name}")
-            turn = number % max(1, len(part.subjects))
-            for subject in (*part.subjects[turn:], *part.subjects[:turn]):
+            for subject in taking_turns(part.subjects, number):
                 part.ask(subject)
 
 

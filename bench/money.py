@@ -24,6 +24,7 @@ import trio
 
 from bench.account import TOKEN, open_account
 from bench.jobs import AnyJob, Paced, Report, Unary
+from bench.measure import taking_turns
 from bench.perform import perform
 from bench.process import Cores
 from bench.samples import Samples
@@ -84,8 +85,7 @@ class Requests:
         self.samples.clear()
         for number in range(self._settings.rounds):
             self._say(f"requests, round {number + 1} of {self._settings.rounds}")
-            turn = number % len(WAYS)
-            order = (*WAYS[turn:], *WAYS[:turn])
+            order = taking_turns(WAYS, number)
             for way in order:
                 self._paced(way)
             for way in order:

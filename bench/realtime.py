@@ -29,6 +29,7 @@ import msgspec
 import trio
 
 from bench.account import TOKEN, open_account
+from bench.measure import taking_turns
 from bench.process import Cores, announcement, placed, running
 from bench.realtime_load import AnyRealtimeJob, Cadence, Idle, RealtimeReport
 from bench.samples import Samples
@@ -155,8 +156,7 @@ class Sessions:
         self.samples.clear()
         for number in range(self._settings.rounds):
             self._say(f"speech, round {number + 1} of {self._settings.rounds}")
-            turn = number % len(WAYS)
-            for way in (*WAYS[turn:], *WAYS[:turn]):
+            for way in taking_turns(WAYS, number):
                 self._answered(gateway, way)
             if self._settings.unanswered:
                 self._unanswered(gateway)

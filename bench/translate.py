@@ -19,6 +19,7 @@ from bench import asking
 from bench.asked import words
 from bench.asking import CLIENTS, Heard
 from bench.jobs import AnyJob, Paced, Report, Streams
+from bench.measure import taking_turns
 from bench.process import Cores, announcement, running
 from bench.samples import Samples
 from bench.subjects import KEY, Subject
@@ -171,8 +172,7 @@ class Bench:
             self.samples.clear()
         for number in range(self._settings.rounds):
             say(f"round {number + 1} of {self._settings.rounds}")
-            turn = number % len(PAIRS)
-            self._round([*PAIRS[turn:], *PAIRS[:turn]])
+            self._round(taking_turns(PAIRS, number))
 
     def _round(self, pairs: Sequence[Pair]) -> None:
         settings = self._settings

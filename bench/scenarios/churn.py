@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from bench import peers
 from bench.jobs import AnyJob, Churn, Paced, Unary
+from bench.measure import taking_turns
 from bench.runs import Figure, Scenario
 from bench.scenarios import Profile, Say, differences
-from bench.scenarios.trial import Shown, Trial, taking_turns, trial
+from bench.scenarios.trial import Shown, Trial, trial
 from bench.subjects import GATEWAY, OURS, Subject
 
 METHOD = (

@@ -12,9 +12,10 @@ import msgspec
 
 from bench import peers
 from bench.jobs import Large
+from bench.measure import taking_turns
 from bench.runs import Scenario
 from bench.scenarios import Profile, Say
-from bench.scenarios.trial import Shown, Trial, taking_turns, trial
+from bench.scenarios.trial import Shown, Trial, trial
 from bench.subjects import Subject
 
 METHOD = (

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from bench import peers
 from bench.jobs import SlowReader
+from bench.measure import taking_turns
 from bench.runs import Scenario
 from bench.scenarios import Profile, Say
-from bench.scenarios.trial import Shown, Trial, taking_turns, trial
+from bench.scenarios.trial import Shown, Trial, trial
 from bench.subjects import Subject
 
 METHOD = (

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from bench import peers
 from bench.jobs import Hold
+from bench.measure import taking_turns
 from bench.process import raise_open_files
 from bench.runs import Scenario
 from bench.scenarios import Profile, Say
-from bench.scenarios.trial import Shown, Trial, taking_turns, trial
+from bench.scenarios.trial import Shown, Trial, trial
 from bench.subjects import Subject
 
 METHOD = (

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 import psutil
 
@@ -27,7 +27,6 @@ from bench.scenarios import Profile, Say, differences, present
 from bench.subjects import DIRECT, GATEWAY, LOGGED, NGINX, OURS, Subject, canned, gateway
 
 _LOAD_SHARE_MAX = 0.9
-_Some = TypeVar("_Some")
 
 
 class Shown(NamedTuple):
@@ -189,12 +188,6 @@ def trial(profile: Profile, say: Say) -> Iterator[tuple[Trial, list[Start]]]:
         starts: list[Start] = [partial(gateway, upstream.port, placement)]
         starts += peers.starts(profile.peers, upstream.port, placement)
         yield Trial(upstream, partial(perform, cores=placement)), starts
-
-
-def taking_turns(everybody: Sequence[_Some], number: int) -> list[_Some]:
-    """Give them in the order of this round, in which another one begins than in the last."""
-    turn = number % len(everybody)
-    return [*everybody[turn:], *everybody[:turn]]
 
 
 def _foreign(subject: Subject) -> bool:

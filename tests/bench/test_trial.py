@@ -9,8 +9,9 @@ import pytest
 
 from bench import quiet
 from bench.jobs import AnyJob, Report, Unary
+from bench.measure import taking_turns
 from bench.peers import PeerError
-from bench.scenarios.trial import Shown, Trial, taking_turns
+from bench.scenarios.trial import Shown, Trial
 from bench.subjects import DIRECT, GATEWAY, NGINX, Subject
 
 UPSTREAM, OURS, PEER = Subject(DIRECT, 1, (11,)), Subject(GATEWAY, 2, (12,)), Subject("peer", 3, ())
