@@ -105,12 +105,10 @@ class Keyring:
 
     def authenticate(self, token: bytes) -> Principal | None:
         """Return whom `token` stands for, or None. A miss takes the same steps as a hit."""
-        if token.startswith(PREFIX) and (bearer := self._of_ephemeral(token)) is not None:
-            return bearer
         digest = _digest_of(token)
         key = self._keys.get(digest)
         if not compare_digest(_NO_DIGEST if key is None else key.digest, digest) or key is None:
-            return None
+            return self._of_ephemeral(token) if token.startswith(PREFIX) else None
         return self._principals.get(digest) or self._make(key)
 
     def mint(self, principal: Principal, model: str, *, expires: int, session: bytes) -> str:

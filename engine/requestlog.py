@@ -11,6 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +19,7 @@ import trio
 from msgspec import Struct
 
 from adapters.usage import Usage
-from engine.exchange import CLIENT_CLOSED_REQUEST, Exchange, Outcome, milliseconds
+from engine.exchange import CLIENT_CLOSED_REQUEST, Exchange, Outcome
 from engine.layers.charge import ANSWER_NANOS_MAX
 from engine.tariff import Tariff
 from store import spool
@@ -127,7 +128,7 @@ class RequestLog:
 
     async def _write(self) -> bool:
         while self._rows:
-            batch = [self._rows[i] for i in range(min(len(self._rows), BATCH_ROWS_MAX))]
+            batch = list(islice(self._rows, BATCH_ROWS_MAX))
             try:
                 await self._shelf.log(batch)
             except StoreError as exc:
@@ -154,7 +155,7 @@ async def forget_on(store: Store, days: Callable[[], int]) -> None:
         await trio.sleep(FORGET_SECONDS)
 
 
-def row_of(exchange: Exchange, tariff: Tariff, *, time: float, duration_seconds: float) -> LogRow:
+def row_of(exchange: Exchange, tariff: Tariff, time: float, ttft_ms: float | None, duration_ms: float) -> LogRow:
     """Return the row of an exchange that began at `time` (unix seconds). What attempts that lost cost is its waste."""
     usage = exchange.usage or NO_USAGE
     waste_nanos = 0
@@ -166,11 +167,11 @@ def row_of(exchange: Exchange, tariff: Tariff, *, time: float, duration_seconds:
     if cost_nanos is None and exchange.usage is not None:
         # Of who pays nothing there was no meter; what it would have cost is worth to know.
         cost_nanos = _unmetered_nanos(exchange, tariff, exchange.usage)
-    account, ttft_seconds = exchange.principal.account, exchange.ttft_seconds
+    account = exchange.principal.account
     return LogRow(
         exchange.id,
         time,
-        exchange.request_id.decode("ascii"),
+        exchange.request_id.decode(),
         None if account is None else account.id,
         exchange.principal.id,
         exchange.surface.name,
@@ -194,8 +195,8 @@ def row_of(exchange: Exchange, tariff: Tariff, *, time: float, duration_seconds:
         waste_nanos,
         len(exchange.attempts),
         exchange.hedged,
-        None if ttft_seconds is None else milliseconds(ttft_seconds),
-        milliseconds(duration_seconds),
+        ttft_ms,
+        duration_ms,
         exchange.address,
     )
 

@@ -74,7 +74,7 @@ class Till:
         winner, meter, exchange = self.race.winner, self.meter, self._exchange
         if winner is not None:
             exchange.upstream_dialect = winner.passage.dialect
-            if meter is not None and meter.is_open and self._is_left():
+            if self.left and meter is not None and meter.is_open and self._is_cut():
                 if self._hand_over(winner, meter):
                     exchange.drained = True
                     return
@@ -101,13 +101,11 @@ class Till:
         assert self.race.winner is not None
         return self.race.winner
 
-    def _is_left(self) -> bool:
-        """Whether the client went away in the middle of a stream: it began, it did not end, and it is not us who end
-        it.
-        """
+    def _is_cut(self) -> bool:
+        """Whether who left did so in the middle of a stream: it began, it did not end, and it is not us who end it."""
         relay = self.relay
         began = relay is not None and relay.began and not relay.ended
-        return self.left and began and not self._gateway.draining
+        return began and not self._gateway.draining
 
     def _settle_stream(self, *, whole: bool) -> None:
         winner, meter, relay = self._winner, self.meter, self.relay

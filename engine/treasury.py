@@ -24,7 +24,7 @@ from engine.budgets.lender import Lender
 from engine.budgets.standings import Standings
 from engine.config import Config
 from engine.drains import Drains
-from engine.exchange import Exchange
+from engine.exchange import Exchange, milliseconds
 from engine.keyring import Keyring
 from engine.requestlog import RequestLog, Spool, forget_on, row_of
 from engine.tariff import Tariff
@@ -78,7 +78,7 @@ class Treasury:
         self.bookkeeper = Bookkeeper(store, own, durable=config.store.durability == "power")
         shelf = store if spool is None else Spool(spool, own.holder)
         self.log = RequestLog(shelf, days=config.store.log_days)
-        self.drains = Drains(self.record)
+        self.drains = Drains(self._record_drained)
         self.is_store_away = False
         """Whether the store could not be had when it was asked last."""
         self._running = trio.CancelScope()
@@ -118,12 +118,16 @@ class Treasury:
         self._charged_nanos += settlement.amount_nanos
         self._uncollected_nanos += settlement.uncollected_nanos
 
-    def record(self, exchange: Exchange) -> None:
-        """Keep a row of the request log about an exchange that ended."""
+    def record(self, exchange: Exchange, ttft_ms: float | None, duration_ms: float) -> None:
+        """Keep a row of the request log about an exchange that ends now."""
         if self.log.days:
             exchange.id = exchange.id or self.fresh_id()
-            seconds = trio.current_time() - exchange.started
-            self.log.record(row_of(exchange, self.tariff, time=self.clock() - seconds, duration_seconds=seconds))
+            self.log.record(row_of(exchange, self.tariff, self.clock() - duration_ms / 1000, ttft_ms, duration_ms))
+
+    def _record_drained(self, exchange: Exchange) -> None:
+        ttft_seconds = exchange.ttft_seconds
+        ttft_ms = None if ttft_seconds is None else milliseconds(ttft_seconds)
+        self.record(exchange, ttft_ms, milliseconds(trio.current_time() - exchange.started))
 
     async def learn(self) -> None:
         """Take what changed in the store. Raises `StoreError`."""

@@ -124,7 +124,7 @@ class Return(Struct, frozen=True):
     amount: int
 
 
-class Settlement(Struct, frozen=True, array_like=True):
+class Settlement(Struct, frozen=True, array_like=True, gc=False):
     """One exchange that is paid for, as the journal holds it. `id` is made by the gateway and never used twice.
 
     `amount_nanos` is what the account is charged, taken from the leases on its wallet and on each of `leases` (budget,
@@ -186,7 +186,7 @@ CASH, GRANTS, REVENUE = "cash", "grants", "revenue"
 """The ledger accounts that are not wallets; a wallet is `wallet:ACCOUNT`."""
 
 
-class Position(Struct, frozen=True):
+class Position(Struct, frozen=True, gc=False):
     """Up to where a holder's journal is in the ledger: the number of its file and the offset in it."""
 
     file: int = 0
@@ -204,7 +204,7 @@ class News(Struct, frozen=True, kw_only=True):
     booked: Position = Position()
 
 
-class LogRow(Struct, frozen=True, array_like=True):
+class LogRow(Struct, frozen=True, array_like=True, gc=False):
     """One request, as people look it up. `id` is the settlement's where there is one."""
 
     id: str

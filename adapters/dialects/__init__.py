@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from adapters.errors import Failure
-from adapters.rate_headers import Rate
+from adapters.rate_headers import RateHeaders
 from adapters.usage import Usage
 
 if TYPE_CHECKING:  # these know what a request and an answer are, which stands here
@@ -171,8 +171,10 @@ class Dialect(Protocol):
         """Return how many tokens the request lets its answers have together, None where it sets no limit."""
         ...
 
-    def rate_headers(self, rates: Iterable[Rate], now: float) -> list[tuple[bytes, bytes]]:
-        """Return the headers that tell clients what is left of their rates, at `now` (unix seconds)."""
+    def rate_headers(self, what: bytes, limit: int, resets_at: int, second: int, /) -> RateHeaders:
+        """Return the headers that tell clients of a rate of so many `requests` or `tokens`; `resets_at` and `second`,
+        which is now, are unix seconds.
+        """
         ...
 
     @property

@@ -2,29 +2,21 @@
 times.
 """
 
-from collections.abc import Iterable
 from functools import lru_cache
 
-from adapters.rate_headers import Rate
+from adapters.rate_headers import RATES_KEPT_MAX, RateHeaders
 
 _SECONDS_A_DAY = 86_400
 
-_KEPT_MAX = 1024
-"""Headers that are the same for a whole minute: a date takes ten times as long to write as all the rest."""
+
+def rate_headers(what: bytes, limit: int, resets_at: int, second: int) -> RateHeaders:
+    """Return `anthropic-ratelimit-*`; the reset is a time of RFC 3339."""
+    return _kept(what, limit, resets_at)
 
 
-def rate_headers(rates: Iterable[Rate], now: float) -> list[tuple[bytes, bytes]]:
-    """Return `anthropic-ratelimit-*`: limit, remaining, and when it starts anew as a time of RFC 3339."""
-    headers: list[tuple[bytes, bytes]] = []
-    for rate in rates:
-        limit, remaining, reset = _kept(rate.what, rate.limit, rate.resets_at)
-        headers += (limit, (remaining, b"%d" % rate.remaining), reset)
-    return headers
-
-
-@lru_cache(_KEPT_MAX)
-def _kept(what: bytes, limit: int, resets_at: int) -> tuple[tuple[bytes, bytes], bytes, tuple[bytes, bytes]]:
-    """Return the header of the limit, the name of the next one, and the header of the reset."""
+@lru_cache(RATES_KEPT_MAX)
+def _kept(what: bytes, limit: int, resets_at: int) -> RateHeaders:
+    # The same for a whole minute, and a date takes ten times as long to write as all the rest.
     name = b"anthropic-ratelimit-" + what
     reset = timestamp(resets_at).encode()
     return (name + b"-limit", b"%d" % limit), name + b"-remaining", (name + b"-reset", reset)

@@ -20,7 +20,6 @@ from adapters.dialects import Dialect, Request
 from adapters.errors import ClientError, Failure, Kind
 from adapters.prices.bound import prompt_tokens_bound
 from adapters.prices.price import charged_nanos
-from adapters.rate_headers import Rate
 from adapters.retry_hints import retry_after
 from adapters.usage import Usage, added
 from engine.budgets.allowance import Allowance, Unit
@@ -117,7 +116,7 @@ class Meter(Struct, eq=False, gc=False):
         if nanos > reservation.nanos:
             charge = reservation.charge(nanos)
             nanos, uncollected_nanos = charge.amount_nanos, charge.uncollected_nanos
-        detail = Detail(exchange.request_id.decode("ascii"), exchange.model, candidate.provider, candidate.model, usage)
+        detail = Detail(exchange.request_id.decode(), exchange.model, candidate.provider, candidate.model, usage)
         treasury.note(
             Settlement(
                 self._id,
@@ -279,14 +278,16 @@ EVENT_BYTES = 500
 
 def rate_headers(treasury: "Treasury", standing: Standing, dialect: Dialect) -> list[tuple[bytes, bytes]]:
     """Return what a client is told of the tightest of its rates of either kind."""
+    headers: list[tuple[bytes, bytes]] = []
     if not standing.rates:
-        return []
-    rates = []
+        return headers
+    second = int(treasury.clock())
     for what, allowances in standing.rates:
         tightest = allowances[0] if len(allowances) == 1 else min(allowances, key=_remaining)
+        limit, name, reset = dialect.rate_headers(what, tightest.budget.limit or 0, tightest.ends, second)
         # What `remaining` returns: a property costs a tenth of all this.
-        rates.append(Rate(what, tightest.budget.limit or 0, tightest.free + tightest.available, tightest.ends))
-    return dialect.rate_headers(rates, treasury.clock())
+        headers += (limit, (name, b"%d" % (tightest.free + tightest.available)), reset)
+    return headers
 
 
 def _remaining(allowance: Allowance) -> int:

@@ -21,7 +21,8 @@ MALFORMED = "malformed"
 
 def record(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None:
     """Count the exchange and queue its log entry; once per exchange, whatever happened to it."""
-    duration_seconds = gateway.now() - exchange.started
+    duration_seconds, ttft_seconds = gateway.now() - exchange.started, exchange.ttft_seconds
+    duration_ms, ttft_ms = milliseconds(duration_seconds), None if ttft_seconds is None else milliseconds(ttft_seconds)
     outcome = exchange.outcome or Outcome.INTERNAL_ERROR
     status = exchange.status or CLIENT_CLOSED_REQUEST
     metrics = gateway.metrics
@@ -32,7 +33,7 @@ def record(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None
         status,
         outcome,
         duration_seconds,
-        exchange.ttft_seconds,
+        ttft_seconds,
         exchange.usage,
     )
     attempts = []
@@ -60,13 +61,12 @@ def record(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None
         # Who has no key in force leaves a line in the access log, not rows in a database.
         known = exchange.principal is not NOBODY or not gateway.keys.required
         if known:
-            treasury.record(exchange)
+            treasury.record(exchange, ttft_ms, duration_ms)
     request = exchange.request
-    ttft_seconds = exchange.ttft_seconds
     gateway.access_log.record(
         Entry(
             time.time(),
-            exchange.request_id.decode("ascii"),
+            exchange.request_id.decode(),
             exchange.principal.id,
             request.method,
             request.path.decode("ascii", "replace"),
@@ -80,8 +80,8 @@ def record(gateway: Gateway, exchange: Exchange, downstream: Downstream) -> None
             downstream.bytes_out,
             exchange.stream,
             exchange.usage,
-            None if ttft_seconds is None else milliseconds(ttft_seconds),
-            milliseconds(duration_seconds),
+            ttft_ms,
+            duration_ms,
             attempts,
         )
     )

@@ -46,7 +46,7 @@ from bench.samples import spread
 from bench.subjects import canned
 from engine import generate, pipeline
 from engine.config import load_document
-from engine.exchange import Exchange, Outcome
+from engine.exchange import Exchange, Outcome, milliseconds
 from engine.gateway import Gateway
 from engine.http1 import Request, RequestParser
 from engine.keyring import Keyring
@@ -138,7 +138,7 @@ class Probe:
         meter.headers(self._dialect)
         told = now()
         exchange.status, exchange.outcome = 200, Outcome.OK
-        treasury.record(exchange)
+        treasury.record(exchange, None, milliseconds(gateway.now() - exchange.started))
         ended = now()
         if treasury.lender.statistics().waited_total > waited:
             self.waited += 1  # the time is the store's: it is counted as a wait, not as a step

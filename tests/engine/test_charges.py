@@ -104,7 +104,7 @@ async def test_a_client_that_leaves_in_the_middle(store: MemoryStore, tmp_path: 
             received = b""
             while b"two" not in received:
                 received += await client.receive_some()
-        await made.live.log.wait_entry()
+        entry = await made.live.log.wait_entry()
         made.server.gate("left").set()
         treasury = made.live.gateway.treasury
         assert treasury is not None
@@ -122,6 +122,9 @@ async def test_a_client_that_leaves_in_the_middle(store: MemoryStore, tmp_path: 
         (row,) = await store.logs(LogFilter())
         assert row.amount_nanos == settlement.amount_nanos
         assert row.outcome == "client_gone"
+        assert row.ttft_ms == entry.ttft_ms is not None
+        # The line is of the client, who left; the row is of the answer, which may have gone on.
+        assert row.duration_ms > entry.duration_ms if policy == "drain" else row.duration_ms == entry.duration_ms
 
 
 async def test_too_little_money_is_402_before_any_upstream_call(store: MemoryStore, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import errno
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -451,10 +452,10 @@ async def test_a_bug_of_ours_in_mid_stream_is_free(
     async with shop(MemoryStore(), tmp_path) as made:
         receive = Attempt.receive
 
-        async def fail_behind_the_first(attempt: Attempt) -> bytes:
+        async def fail_behind_the_first(attempt: Attempt, until: float = inf) -> bytes:
             if attempt.tap is not None and attempt.tap.content:
                 raise RuntimeError("a bug")
-            return await receive(attempt)
+            return await receive(attempt, until)
 
         monkeypatch.setattr(Attempt, "receive", fail_behind_the_first)
         made.server.enqueue(

@@ -235,7 +235,7 @@ def test_what_losers_cost_is_waste_and_bounded() -> None:
     exchange.attempts.append(AttemptRecord("scripted-1", "unpriced", "compatible"))
     prices = {"scripted": {"input": 1_000, "output": 2_000}}
     tariff = Tariff(load_document(document("http://127.0.0.1:9", prices=prices), {}))
-    made = row_of(exchange, tariff, time=1.0, duration_seconds=0.5)
+    made = row_of(exchange, tariff, 1.0, None, 500.0)
     assert made.waste_nanos == 3 * 1_000_000 + ANSWER_NANOS_MAX
     assert (made.attempts, made.status, made.outcome) == (3, 499, Outcome.INTERNAL_ERROR)
     assert made.cost_nanos is None
