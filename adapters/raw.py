@@ -21,6 +21,8 @@ _HOLLOW = re.compile(rb"\[\s*\]|\{\s*\}")
 
 def says(raw: Raw) -> bool:
     """Whether a member is there and truthy: not null, false, 0, nor an empty text, array or object."""
+    if raw is NOTHING:
+        return False
     view = memoryview(raw)
     if len(view) <= _EMPTY_BYTES_MAX and bytes(view) in _EMPTY:
         return False

@@ -205,7 +205,7 @@ def without_preamble(whole: bytes) -> bytes:
 
 def is_event_stream(block: bytes) -> bool:
     """Whether a stream's first block has any line that event streams have: a known field or a comment."""
-    return any(_FIELD.match(line) for line in lines(block))
+    return block.startswith(b"data:") or any(_FIELD.match(line) for line in lines(block))
 
 
 def encode(data: bytes, name: bytes = b"") -> bytes:

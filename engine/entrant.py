@@ -5,6 +5,8 @@ error in a 200 loses the race like any other. The candidate's health hears exact
 its content, once more if the stream breaks behind it, and when it is over.
 """
 
+from math import inf
+
 from adapters import estimates
 from adapters.errors import ClientError, GatewayError, UpstreamError
 from adapters.usage import Usage
@@ -58,14 +60,14 @@ class Entrant:
             return self.passage.tap.usage
         return self.whole.usage if self.whole is not None else None
 
-    async def wait(self) -> None:
-        """Return at the first content. Raises `UpstreamError` or `ClientError`; resumable when cancelled."""
+    async def wait(self, until: float = inf) -> None:
+        """Return at the first content. Raises `UpstreamError`, `ClientError`, `Due` at `until`; resumable."""
         try:
             if self.passage.tap is not None:
-                await self.attempt.wait_content()
+                await self.attempt.wait_content(until)
             elif self.whole is None:
-                await self.attempt.wait_head()
-                whole = self.passage.read(await self.attempt.read_whole(self._answer_bytes_max))
+                await self.attempt.wait_head(until)
+                whole = self.passage.read(await self.attempt.read_whole(self._answer_bytes_max, until))
                 if whole.failure is not None:
                     raise self.attempt.in_band(whole.failure)
                 self.whole = whole

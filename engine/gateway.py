@@ -10,6 +10,7 @@ from typing import Protocol
 import trio
 
 from engine.accesslog import AccessLog
+from engine.alarms import Alarms
 from engine.config import Config
 from engine.hangup import HangupMonitor
 from engine.keyring import Keyring
@@ -33,6 +34,7 @@ class Gateway:
     __slots__ = (
         "access_log",
         "admission",
+        "alarms",
         "config",
         "console_path",
         "draining",
@@ -62,6 +64,8 @@ class Gateway:
         """trio's clock without its three layers of look-up: ten readings a request at 1 us saved each."""
         self.access_log = access_log
         self.hangups = hangups
+        self.alarms = Alarms()
+        """For reads that have a time limit; `run` belongs to whoever serves."""
         self.console_path = console_path
         self.draining = False
         self.admission = Admission(config.limits.requests_in_flight_max)

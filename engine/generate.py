@@ -13,6 +13,7 @@ from adapters import registry
 from adapters.dialects import Dialect
 from adapters.errors import ClientError, Failure, Kind, UpstreamError
 from adapters.retry_hints import retry_after
+from engine.alarms import Due
 from engine.downstream import ClientGone, Downstream
 from engine.entrant import Entrant
 from engine.exchange import Exchange, Outcome
@@ -86,6 +87,7 @@ async def generate(gateway: Gateway, exchange: Exchange, downstream: Downstream)
                 keepalive_seconds=gateway.config.server.keepalive_comment_seconds or inf,
                 timeouts=route.candidates[0].timeouts,
                 ending=till.stream_ends,
+                now=gateway.now,
             )
             till.relay = relay
             failure = await relay.run()
@@ -145,7 +147,12 @@ class Starter:
                 continue
             exchange.provider, exchange.upstream_model = candidate.provider, candidate.model
             attempt = Attempt(
-                candidate, message, head_bytes_max=limits.upstream_head_bytes_max, tap=passage.tap, now=gateway.now
+                candidate,
+                message,
+                head_bytes_max=limits.upstream_head_bytes_max,
+                tap=passage.tap,
+                now=gateway.now,
+                alarms=gateway.alarms,
             )
             attempt.record.offset_seconds = attempt.started - exchange.started
             exchange.attempts.append(attempt.record)
@@ -178,12 +185,9 @@ async def _answer_whole(
     try:
         race.start()
         while race.winner is None:
-            if race.next_at == inf:
-                await race.wait()
-                continue
-            with trio.move_on_at(race.next_at):
-                await race.wait()
-            if race.winner is None:
+            try:
+                await race.wait(race.next_at)
+            except Due:
                 race.start_next()
     except trio.Cancelled as exc:
         if not downstream.overdue:

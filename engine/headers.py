@@ -75,7 +75,7 @@ def preflight_headers(request: Request, origins: tuple[str, ...], allow: bytes) 
 
 def pick(message: Request | ResponseParser, names: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
     """Return the headers of `message` whose lower-cased names are in `names`, in their order; seldom there are any."""
-    if names.isdisjoint(message.index):
+    if names.isdisjoint(message.names):
         return []
     return [header for header in message.headers if header[0] in names]
 

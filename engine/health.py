@@ -62,8 +62,10 @@ class Health:
 
     def is_available(self, now: float) -> bool:
         """Whether it may be asked now; changes nothing."""
+        if self.in_flight_max and not self.has_room:
+            return False
         breaker = self.breaker
-        return self.has_room and (breaker.state is _CLOSED or breaker.would_admit(now))
+        return breaker.state is _CLOSED or breaker.would_admit(now)
 
     @property
     def has_room(self) -> bool:

@@ -11,7 +11,7 @@ that is the request's own ends the race, since nobody else would judge it otherw
 
 All state lies in the race itself, so a `wait` that was cancelled (a keep-alive comment was due, the next start is) may
 be called again and loses nothing. With one attempt running there is no nursery and no scope: the common case pays for
-a few comparisons. The caller owns the clock's deadlines.
+a few comparisons. Until when to wait is the caller's to say.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import trio
 
 from adapters.errors import ClientError, Failure, GatewayError, Kind, UpstreamError
+from engine.alarms import Due
 from engine.ungrouped import ungrouped
 
 
@@ -37,8 +38,8 @@ class Runnable(Protocol):
         """How long it runs alone; infinite where slowness is to start nothing."""
         ...
 
-    async def wait(self) -> None:
-        """Return at the first content. Raises `UpstreamError` or `ClientError`; resumable when cancelled."""
+    async def wait(self, until: float = inf) -> None:
+        """Return at the first content. Raises `UpstreamError`, `ClientError`, `Due` at `until`; resumable."""
         ...
 
     def lose(self, error: UpstreamError | None = None) -> None:
@@ -180,10 +181,10 @@ class Race(Generic[E]):
             for each in slow:
                 each.wait_on(now, again=not started)
 
-    async def wait(self) -> None:
+    async def wait(self, until: float = inf) -> None:
         """Wait for a winner. Raises `ClientError`, or the `UpstreamError` that says most, when there is none.
 
-        Cancelled: nothing is lost, and it may be called again.
+        Raises `Due` at `until`. Then, and cancelled: nothing is lost, and it may be called again.
         """
         while self.winner is None:
             if self._told:
@@ -191,13 +192,13 @@ class Race(Generic[E]):
             elif len(self._running) == 1:
                 runner = self._running[0]
                 try:
-                    await runner.entrant.wait()
+                    await runner.entrant.wait(until)
                 except GatewayError as exc:
                     self._failed(runner, exc)
                 else:
                     self._win(runner)
             else:
-                await self._wait_for_any()
+                await self._wait_for_any(until)
 
     def give_up(self, error: UpstreamError) -> None:
         """Close all that run because of `error`: the time of the whole request is over."""
@@ -214,7 +215,7 @@ class Race(Generic[E]):
             else:
                 runner.entrant.close()
 
-    async def _wait_for_any(self) -> None:
+    async def _wait_for_any(self, until: float) -> None:
         """Let all of them wait side by side until one has something to say; it stands in `_told`, also if cancelled."""
 
         async def one(runner: Runner[E]) -> None:
@@ -226,9 +227,12 @@ class Race(Generic[E]):
                 self._told.append((runner, None))
             nursery.cancel_scope.cancel()
 
-        async with ungrouped(), trio.open_nursery() as nursery:
-            for runner in self._running:
-                nursery.start_soon(one, runner)
+        with trio.move_on_at(until):
+            async with ungrouped(), trio.open_nursery() as nursery:
+                for runner in self._running:
+                    nursery.start_soon(one, runner)
+        if not self._told:
+            raise Due
 
     def _take_told(self) -> None:
         told, self._told = self._told, []

@@ -21,7 +21,7 @@ import httptools
 
 from engine.http1_grammar import BLANK_LINE, CRLF, FIELD_SECTION, TOKEN, FieldLines, ProtocolError, stray_bytes
 
-__all__ = ["ChunkedBody", "ChunkedLimits", "ChunkedResponse", "ResponseCallbacks"]
+__all__ = ["ChunkedBody", "ChunkedLimits", "ChunkedResponse", "read_by_llhttp"]
 
 # AWS's signed streaming uploads, the one common use of extensions, need 85 bytes a line.
 SIZE_LINE_BYTES_MAX: Final = 256
@@ -181,6 +181,18 @@ class ResponseCallbacks(FieldLines):
         """Note how many pieces belong to the first message; llhttp goes on into whatever follows it."""
         if self.end < 0:
             self.end = len(self.pieces)
+
+
+def read_by_llhttp(head: bytes) -> tuple[httptools.HttpResponseParser, ResponseCallbacks]:
+    """Read the whole head of a response; return the parser, which can go on with a chunked body, and what it found.
+
+    Raises what httptools does for a malformed one.
+    """
+    callbacks = ResponseCallbacks()
+    llhttp = httptools.HttpResponseParser(callbacks)
+    llhttp.set_dangerous_leniencies(lenient_chunked_length=True)
+    llhttp.feed_data(head)
+    return llhttp, callbacks
 
 
 class ChunkedResponse:

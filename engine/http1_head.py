@@ -12,7 +12,7 @@ are, this file says what they mean. It does not wait for bytes, and it does not 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
 import httptools
@@ -122,6 +122,11 @@ class Request:
     def __repr__(self) -> str:
         """Show the request without its query and its headers, which may hold secrets."""
         return f"<Request {self.method} {self.path!r} HTTP/{self.version} {len(self.body)} bytes>"
+
+    @property
+    def names(self) -> Iterable[bytes]:
+        """The names of its headers, each once."""
+        return self.index
 
     def get(self, name: bytes) -> bytes | None:
         """Return the value of the header `name` (lower-case), duplicates joined by a comma; None when there is none."""

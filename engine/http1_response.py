@@ -18,18 +18,22 @@ given the head alone: each head is cut out first, and what follows goes where th
 """
 
 import re
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
 import httptools
 
-from engine.http1_chunked import ChunkedResponse, ResponseCallbacks
+from engine.http1_chunked import ChunkedResponse, read_by_llhttp
 from engine.http1_grammar import BLANK_LINE, CRLF, FIELD_SECTION, ProtocolError, index_fields, stays_open, stray_bytes
+from engine.http1_known import KnownAnswer
 
 __all__ = ["ResponseParser"]
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/(1\.[01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*+)?\r\n")
 _BEGINNING: Final = b"HTTP/1."
+_CHUNKED_HEAD: Final = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+"""All that llhttp need know of a head that was not read by it."""
 
 
 class _State(IntEnum):
@@ -59,13 +63,16 @@ _TRANSITIONS: Final[dict[int, tuple[_State, ...]]] = {
 class ResponseParser:
     """One response after another of one upstream connection. Not concurrent; all methods are synchronous.
 
-    `status` is None until the final head is complete; `headers` have lower-cased names, in their order;
-    `index` has the value of each name, duplicates joined by a comma.
+    `status` is None until the final head is complete.
     """
 
     __slots__ = (
         "_chunked",
         "_head_bytes_max",
+        "_headers",
+        "_heads",
+        "_index",
+        "_known",
         "_message",
         "_missing",
         "_no_body",
@@ -74,21 +81,24 @@ class ResponseParser:
         "_state",
         "_stays_open",
         "_unread",
-        "headers",
-        "index",
+        "_unread_fields",
         "status",
     )
 
     def __init__(self, *, head_bytes_max: int, no_body: bool = False) -> None:
         """Expect a response, to a HEAD request when `no_body`; `head_bytes_max` also bounds framing without content."""
         self._head_bytes_max = head_bytes_max
+        # From the second head on: a connection that serves one request keeps nothing for a next one.
+        self._known: KnownAnswer | None = None
+        self._heads = 0
         self._state = _HEAD
         self._begin(no_body=no_body)
 
     def _begin(self, *, no_body: bool) -> None:
         self.status: int | None = None
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.index: dict[bytes, bytes] = {}
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._index: dict[bytes, bytes] = {}
+        self._unread_fields = False
         self._no_body = no_body
         self._unread = b""
         self._scanned = 0
@@ -118,11 +128,32 @@ class ResponseParser:
 
     def get(self, name: bytes) -> bytes | None:
         """Return the value of the header `name` (lower-case), duplicates joined by a comma; None when there is none."""
+        if self._unread_fields and self._known is not None and name not in self._known.index:
+            return None
         return self.index.get(name)
+
+    @property
+    def names(self) -> Iterable[bytes]:
+        """The names in the final head, each once: cheaper than their values."""
+        return self._known.index if self._unread_fields and self._known is not None else self._index
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The fields of the final head, names lower-cased, in their order."""
+        self._read_fields()
+        return self._headers
+
+    @property
+    def index(self) -> dict[bytes, bytes]:
+        """The value of each name, duplicates joined by a comma."""
+        self._read_fields()
+        return self._index
 
     def reset(self, *, no_body: bool = False) -> None:
         """Expect the next response on the same connection, which must be `reusable`."""
         assert self.reusable, repr(self)
+        if no_body:
+            self._known = None
         self._state = _HEAD
         self._begin(no_body=no_body)
 
@@ -203,19 +234,23 @@ class ResponseParser:
                 self._check_partial_head(budget)
                 return b""
             end += 4
-            line = _STATUS_LINE.match(data)
+            head = data[:end]
+            if self._known is not None and self._known.read(head):
+                self._take_known(self._known)
+                break
+            line = _STATUS_LINE.match(head)
             if line is None:
                 raise self._failed("The upstream's status line is malformed.")
             status = int(line[2])
             if status >= 200:
+                self._read_head(head, line[1], status)
                 break
-            if status == 101 or not FIELD_SECTION.fullmatch(data, line.end(), end):
+            if status == 101 or not FIELD_SECTION.fullmatch(head, line.end()):
                 raise self._failed("The upstream sent a malformed interim response, or changed the protocol.")
             self._skipped_bytes += end
             self._unread = data = data[end:]
             self._scanned = 0
         self._unread = b""
-        self._read_head(data[:end], line[1], status)
         return self.feed(data[end:]) if end < len(data) else b""
 
     def _check_partial_head(self, budget: int) -> None:
@@ -231,11 +266,8 @@ class ResponseParser:
         self._scanned += len(window)
 
     def _read_head(self, head: bytes, version: bytes, status: int) -> None:
-        callbacks = ResponseCallbacks()
-        llhttp = httptools.HttpResponseParser(callbacks)
-        llhttp.set_dangerous_leniencies(lenient_chunked_length=True)
         try:
-            llhttp.feed_data(head)
+            llhttp, callbacks = read_by_llhttp(head)
         except httptools.HttpParserCallbackError:
             raise
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -243,19 +275,38 @@ class ResponseParser:
         headers = callbacks.fields
         if head.count(CRLF) - 2 != len(headers):
             raise self._failed("The upstream's header section is malformed.")
-        self.index = index_fields(headers, len(headers))
-        self.headers = headers
-        self._stays_open = stays_open(version, self.index.get(b"connection"))
+        self._headers, self._index = headers, index_fields(headers, len(headers))
+        self._stays_open = stays_open(version, self._index.get(b"connection"))
         state = self._framing(version, status)
         if state is _CHUNKED:
             self._chunked = ChunkedResponse(llhttp, callbacks, barren_bytes_max=self._head_bytes_max)
         self.status = status
         self._enter(state)
+        self._heads += 1
+        if self._heads > 1 and self._stays_open and state is not _COMPLETE:
+            self._known = KnownAnswer(head, status, headers, self._index)
+
+    def _take_known(self, known: KnownAnswer) -> None:
+        self._unread_fields = True
+        self.status, self._stays_open = known.status, True
+        if known.length is None:
+            self._chunked = ChunkedResponse(*read_by_llhttp(_CHUNKED_HEAD), barren_bytes_max=self._head_bytes_max)
+            self._enter(_CHUNKED)
+        else:
+            self._missing = known.length
+            self._enter(_LENGTH if known.length else _COMPLETE)
+
+    def _read_fields(self) -> None:
+        """Read the fields of a known head, which are seldom asked for."""
+        if self._unread_fields and self._known is not None:
+            self._unread_fields = False
+            self._headers = headers = self._known.fields()
+            self._index = index_fields(headers, len(headers))
 
     def _framing(self, version: bytes, status: int) -> _State:
         """Decide how the body ends: RFC 9112 section 6.3, in its order."""
-        length = self.index.get(b"content-length")
-        coding = self.index.get(b"transfer-encoding")
+        length = self._index.get(b"content-length")
+        coding = self._index.get(b"transfer-encoding")
         if self._no_body or status in {204, 304}:
             return _COMPLETE
         if coding is not None:

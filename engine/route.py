@@ -96,7 +96,11 @@ class Candidate:
         pair is cheaper still, and far from even.
         """
         # 52 bits and a half, so that it is exact, and neither 0 nor 1.
-        return self.weight / -log((((affinity * self._seed & _MASK) >> 12) + 0.5) / (1 << 52))
+        return self.weight / -log(((self.lot(affinity) >> 12) + 0.5) / (1 << 52))
+
+    def lot(self, affinity: int) -> int:
+        """Return what decides between candidates of equal weight: of two the same has the greater attraction."""
+        return affinity * self._seed & _MASK
 
 
 class Budgets(NamedTuple):
@@ -120,6 +124,7 @@ class Route:
     """What one name resolves to. `tiers` are never empty, nor is any of them."""
 
     __slots__ = (
+        "_attraction",
         "_random",
         "candidates",
         "hedge_budget",
@@ -152,6 +157,8 @@ class Route:
         """How the race for a stream is run."""
         self.unary_policy = Policy(attempts_max, race.unary_attempt_seconds, *budgets)
         self._random = random
+        is_even = len({candidate.weight for candidate in self.candidates}) == 1
+        self._attraction: Callable[[Candidate, int], float] = Candidate.lot if is_even else Candidate.attraction
 
     def __repr__(self) -> str:
         return f"<Route {self.name} {self.tiers!r}>"
@@ -199,7 +206,8 @@ class Route:
             return ready[0]
         if affinity is not None:
             checksum = crc32(affinity)
-            attractions = [candidate.attraction(checksum) for candidate in ready]
+            attraction = self._attraction
+            attractions = [attraction(candidate, checksum) for candidate in ready]
             favourite = ready[attractions.index(max(attractions))]
             if not _is_much_worse(favourite, ready):
                 return favourite

@@ -275,6 +275,7 @@ class Server:
         """Serve. `started` once every listener accepts."""
         async with trio.open_nursery() as upkeep:
             upkeep.start_soon(self.gateway.hangups.run)
+            upkeep.start_soon(self.gateway.alarms.run)
             upkeep.start_soon(self._sweep)
             async with trio.open_nursery() as nursery:
                 try:

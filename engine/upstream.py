@@ -2,29 +2,32 @@
 
 Decides how an attempt fails and which failures the client never sees: a kept-alive connection that turns out dead
 before a byte of the answer arrived is replaced by a fresh one, once. It does not decide how long to wait, whether to
-try elsewhere, or what to tell the client: timeouts are the caller's cancel scopes, failures leave as `UpstreamError`
+try elsewhere, or what to tell the client: it is told `until` when, or cancelled, and failures leave as `UpstreamError`
 or, when the upstream refused the request itself, `ClientError`.
 
 Every wait is resumable: a cancelled `wait_content` or `receive` loses no byte and may be called again, which is how a
-keep-alive comment is sent while an upstream thinks. Whoever opens an attempt calls `close()` in a `finally`.
+keep-alive comment is sent while an upstream thinks, and so does one that raises `Due` at the time it was given. Whoever
+opens an attempt calls `close()` in a `finally`.
 """
 
 import contextlib
 import zlib
-from collections.abc import Callable
-from enum import IntEnum
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from math import inf
 
 import trio
 
 from adapters.dialects import StreamTap
 from adapters.errors import ClientError, Failure, GatewayError, Kind, UpstreamError
+from engine.alarms import Alarms, Due
 from engine.exchange import AttemptRecord
 from engine.http1 import ProtocolError, ResponseParser
 from engine.net import Broken, ConnectError, Stream
 from engine.pool import Lease, PoolFull
 from engine.route import Candidate
 from engine.upstream_failures import BROKEN_CAUSES, broken, no_connection
+from engine.upstream_stages import TRANSITIONS, Stage
 
 ERROR_BODY_BYTES_MAX = 1 << 20
 """How much of an upstream's error answer is read; more is cut, since only its envelope is wanted."""
@@ -40,28 +43,6 @@ DRAIN_SECONDS_MAX = 0.05
 """How long a finished stream waits for its last chunk so that the connection can be used again."""
 
 
-class Stage(IntEnum):
-    """How far an attempt has come. An IntEnum: five transitions a request, and only its members hash in C."""
-
-    CONNECT = 0
-    SEND = 1
-    HEAD = 2
-    REFUSED = 3
-    BODY = 4
-    ENDED = 5
-    CLOSED = 6
-
-
-TRANSITIONS: dict[Stage, frozenset[Stage]] = {
-    Stage.CONNECT: frozenset({Stage.SEND, Stage.CLOSED}),
-    Stage.SEND: frozenset({Stage.HEAD, Stage.CONNECT, Stage.CLOSED}),
-    Stage.HEAD: frozenset({Stage.BODY, Stage.REFUSED, Stage.CONNECT, Stage.CLOSED}),
-    Stage.REFUSED: frozenset({Stage.CLOSED}),
-    Stage.BODY: frozenset({Stage.ENDED, Stage.CLOSED}),
-    Stage.ENDED: frozenset({Stage.CLOSED}),
-    Stage.CLOSED: frozenset(),
-}
-
 # Bound once: on Python 3.11 a look-up of a member in its class takes ten times as long as one in the module.
 _CONNECT, _SEND, _HEAD, _REFUSED, _BODY, _ENDED, _CLOSED = Stage
 
@@ -73,6 +54,7 @@ class Attempt:
     """One try of one candidate. Not concurrent; `close()` at any moment, any number of times."""
 
     __slots__ = (
+        "_alarms",
         "_answer_started",
         "_early",
         "_inflate",
@@ -100,8 +82,11 @@ class Attempt:
         head_bytes_max: int,
         tap: StreamTap | None,
         now: Callable[[], float] = trio.current_time,
+        alarms: Alarms | None = None,
     ) -> None:
+        """`alarms` are those of the worker; without, each time limit of a read is a cancel scope."""
         self.candidate = candidate
+        self._alarms = alarms or Alarms()
         self.head_bytes_max = head_bytes_max
         self.tap = tap
         self.ready: list[bytes] = []
@@ -127,60 +112,59 @@ class Attempt:
 
     # -- the verbs --
 
-    async def wait_head(self) -> None:
-        """Connect, send and wait for a 2xx head. Raises `UpstreamError` or `ClientError`; resumable when cancelled."""
+    async def wait_head(self, until: float = inf) -> None:
+        """Connect, send and wait for a 2xx head. Raises `UpstreamError`, `ClientError`, `Due` at `until`; resumable."""
         while self.stage is not _BODY:
             try:
                 # A request passes straight through the first three stages; the table watches over the rest.
                 if self.stage is _CONNECT:
-                    self._begin(self._idle_connection() or await self._open())
+                    self._begin(self._idle_connection() or await self._open(until))
                 lease, parser = self._lease, self._parser
                 assert lease is not None
                 if self.stage is _SEND:
                     while not self._send(lease.stream):
-                        await lease.stream.wait_writable()
+                        await self._wait_writable(lease.stream, until)
                     self._sent_at = self.now()
                     self.stage = _HEAD
                 if self.stage is _HEAD:
                     while parser.status is None:
-                        self._early = self._feed(await lease.stream.receive())
+                        self._early = self._feed(await self._receive(until))
                     self._take_head(parser.status)
                 if self.stage is _REFUSED:
-                    raise await self._refused()
+                    raise await self._refused(until)
             except (Broken, ProtocolError, zlib.error) as exc:
                 if not self._replace_dead_connection():
                     raise self._broken(exc) from exc
 
-    async def wait_content(self) -> None:
+    async def wait_content(self, until: float = inf) -> None:
         """Wait for the first content of a stream, keeping what may be forwarded in `ready`.
 
         Returns at content or at a proper end. Raises `UpstreamError` on a cut, or an answer that ends before it said
-        anything, and on an in-band error that or `ClientError`; resumable when cancelled.
+        anything, and on an in-band error that or `ClientError`; `Due` at `until`; resumable.
         """
         if not self.streaming():
-            await self.wait_head()
+            await self.wait_head(until)
         tap = self.tap
         assert tap is not None
         while not tap.content and self.streaming():
-            data = await self.receive()
+            data = await self.receive(until)
             if data:
                 self.ready.append(data)
             if tap.failure is not None:
                 raise self.in_band(tap.failure)
 
-    async def receive(self) -> bytes:
+    async def receive(self, until: float = inf) -> bytes:
         """Return what one read of the stream lets through, b"" when it is nothing; `stage` says when it ended.
 
         After the end `tap.failure` tells whether it was a proper one. Raises `UpstreamError` when the connection broke
-        or spoke garbage. Cancelled while waiting: nothing is lost.
+        or spoke garbage, `Due` at `until`. Then, or cancelled while waiting: nothing is lost.
         """
-        tap, lease = self.tap, self._lease
+        tap = self.tap
         assert tap is not None
-        assert lease is not None
         try:
             body = self._early
             if not body and not self._parser.complete:
-                body = self._decode(await lease.stream.receive())
+                body = self._decode(await self._receive(until))
         except (Broken, ProtocolError, zlib.error) as exc:
             if not tap.finished:
                 raise self._broken(exc) from exc
@@ -201,13 +185,13 @@ class Attempt:
         self._become(_ENDED)
         return self.tap.end()
 
-    async def read_whole(self, bytes_max: int) -> bytes:
-        """Return the whole body of a unary answer. Raises `UpstreamError`; resumable when cancelled."""
+    async def read_whole(self, bytes_max: int, until: float = inf) -> bytes:
+        """Return the whole body of a unary answer. Raises `UpstreamError`, `Due` at `until`; resumable."""
         body: bytes | None = self._early
         if not self._parser.complete or self.ready or len(self._early) > bytes_max:
             # Seldom: most answers have come whole, in one read with their heads.
             try:
-                body = await self._read_body(bytes_max)
+                body = await self._read_body(bytes_max, until)
             except (Broken, ProtocolError, zlib.error) as exc:
                 raise self._broken(exc) from exc
         if body is None:
@@ -289,14 +273,31 @@ class Attempt:
         self._unsent = self._message
         self.stage = _SEND
 
-    async def _open(self) -> Lease:
+    async def _open(self, until: float) -> Lease:
         candidate = self.candidate
         try:
-            with trio.fail_after(candidate.timeouts.connect_seconds):
+            with trio.move_on_at(until), trio.fail_after(candidate.timeouts.connect_seconds):
                 return await candidate.endpoint.pool.open(candidate.endpoint.origin)
         except (PoolFull, trio.TooSlowError, ConnectError) as exc:
             failure, cause = no_connection(candidate.provider, exc, candidate.timeouts.connect_seconds)
             raise self.failed(failure, cause=cause) from exc
+        raise Due
+
+    async def _wait_writable(self, stream: Stream, until: float) -> None:
+        with trio.move_on_at(until):
+            return await stream.wait_writable()
+        raise Due
+
+    def until(self, at: float) -> AbstractContextManager[object]:
+        """Return a block of `receive`s, and nothing else that waits, that is left at that time."""
+        assert self._lease is not None
+        return self._alarms.until(self._lease.stream, at)
+
+    def _receive(self, until: float) -> Awaitable[bytes]:
+        """Read from the connection, which is there."""
+        assert self._lease is not None
+        stream = self._lease.stream
+        return stream.receive() if until == inf else self._alarms.receive(stream, until)
 
     def _send(self, stream: Stream) -> bool:
         """Hand over what the connection takes of the request; tell whether that was all that is left of it."""
@@ -339,9 +340,8 @@ class Attempt:
         body = self._feed(data)
         return self._inflate.decompress(body) if self._inflate is not None and body else body
 
-    async def _read_body(self, bytes_max: int) -> bytes | None:
+    async def _read_body(self, bytes_max: int, until: float) -> bytes | None:
         """Collect the body in `ready`; None when it grows beyond `bytes_max`."""
-        assert self._lease is not None
         if self._early:
             self.ready.append(self._early)
             self._early = b""
@@ -349,12 +349,12 @@ class Attempt:
         while length <= bytes_max:
             if self._parser.complete:
                 return b"".join(self.ready)
-            data = self._decode(await self._lease.stream.receive())
+            data = self._decode(await self._receive(until))
             length += len(data)
             self.ready.append(data)
         return None
 
-    async def _refused(self) -> GatewayError:
+    async def _refused(self, until: float) -> GatewayError:
         """Read the error answer and let the provider say what it means.
 
         The status is known, and it matters more than the words: when the body breaks, stalls or does not end, what came
@@ -363,7 +363,7 @@ class Attempt:
         status = self._parser.status
         assert status is not None
         with trio.move_on_after(ERROR_BODY_SECONDS_MAX), contextlib.suppress(Broken, ProtocolError, zlib.error):
-            await self._read_body(ERROR_BODY_BYTES_MAX)
+            await self._read_body(ERROR_BODY_BYTES_MAX, until)
         body = b"".join([*self.ready, self._early])[:ERROR_BODY_BYTES_MAX]
         failure, retryable = self.candidate.endpoint.classify(status, self._parser.headers, body)
         return self._judged(failure, cause="status", retryable=retryable)

@@ -1,5 +1,6 @@
 """The race, under virtual time: rows of (delay, result), exact starts, exact winners, every loser closed."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.errors import ClientError, Failure, GatewayError, Kind, UpstreamError
+from engine.alarms import Due
 from engine.hedge import Budget, Policy, Race
 
 OK = "content"
@@ -37,10 +39,13 @@ class Runner:
     said: bool = False
     on_content: Callable[[], None] = lambda: None
 
-    async def wait(self) -> None:
+    async def wait(self, until: float = inf) -> None:
         assert self.closed_at is None
         assert not (self.said and isinstance(self.result, GatewayError)), "asked again after it failed"
-        await trio.sleep_until(self.started + self.delay)
+        says_at = self.started + self.delay
+        await trio.sleep_until(min(says_at, until))
+        if until < says_at:
+            raise Due
         self.said = True
         self.on_content()
         if isinstance(self.result, GatewayError):
@@ -86,8 +91,8 @@ class Scenario:
         try:
             race.start()
             while True:
-                with trio.move_on_at(min(race.next_at, trio.current_time() + keepalive_seconds)):
-                    await race.wait()
+                with contextlib.suppress(Due):
+                    await race.wait(min(race.next_at, trio.current_time() + keepalive_seconds))
                     return self.entered.index(race.winner)  # type: ignore[arg-type]
                 if trio.current_time() >= race.next_at:
                     race.start_next()
