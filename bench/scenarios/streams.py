@@ -26,29 +26,28 @@ _OPEN_SECONDS_MAX = 45.0
 
 
 class Settings(NamedTuple):
-    """How many streams, each with how many rounds, and for how long they are held once they are open."""
+    """How many streams, in how many rounds, and for how long they are held once they are open."""
 
     held: tuple[int, ...]
-    rounds: tuple[int, ...]
+    rounds: int
     seconds: float
     interval_ms: float
 
 
-QUICK = Settings(held=(200,), rounds=(1,), seconds=0.4, interval_ms=200.0)
-FULL = Settings(held=(1_000, 10_000), rounds=(5, 3), seconds=3.0, interval_ms=3_000.0)
+QUICK = Settings(held=(200,), rounds=1, seconds=0.4, interval_ms=200.0)
+FULL = Settings(held=(1_000, 10_000), rounds=5, seconds=3.0, interval_ms=3_000.0)
 
 
 def run(profile: Profile, say: Say) -> Scenario:
     """Hold streams through fresh processes; raises RuntimeError when something of ours does not start."""
     settings = QUICK if profile.quick else FULL
-    if profile.rounds is not None:
-        settings = settings._replace(rounds=tuple(profile.rounds for _ in settings.held))
+    settings = settings._replace(rounds=profile.rounds or settings.rounds)
     settings, remarks = within_limits(settings, raise_open_files())
     with trial(profile, say) as (found, starts):
-        for count, rounds in zip(settings.held, settings.rounds, strict=True):
+        for count in settings.held:
             holding = Holding(found, settings, count)
-            for number in range(rounds):
-                say(f"{count:,} streams, round {number + 1} of {rounds}")
+            for number in range(settings.rounds):
+                say(f"{count:,} streams, round {number + 1} of {settings.rounds}")
                 holding.hold(found.upstream)
                 found.fresh(taking_turns(starts, number), holding.hold)
     asked = settings._asdict() | {"peers": peers.settings(profile.peers)}
